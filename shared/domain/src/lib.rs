@@ -1,0 +1,15 @@
+//! The rules of Skein, and nothing else.
+//!
+//! What a tenant, an agent and a run are, which limits hold, and how a run's log is interpreted: pure functions over plain
+//! data. **Invariant:** this crate does no I/O, reads no clock, draws no randomness, and names no AWS crate, no tokio and
+//! no tracing; time, ids and random bytes are arguments.
+
+pub mod agent;
+pub mod caps;
+pub mod id;
+pub mod model;
+pub mod price;
+pub mod run;
+pub mod schema;
+pub mod time;
+pub mod tool;

@@ -1,0 +1,26 @@
+//! The run machine: how a run's log is decided, folded and acted upon.
+//!
+//! [`decide`] holds every rule, [`evolve`] records and cannot fail, [`outstanding`] lists the acts that the log owes the
+//! world. None of them does I/O; whoever drives a run (`engine`) loads the log, decides, commits and performs.
+
+mod answer;
+mod decide;
+mod event;
+mod evolve;
+mod follow;
+mod head;
+mod known;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use decide::{Command, Rejection, ToolOutcome, advance, decide, settle};
+pub use event::{Commit, Created, Error, ErrorCode, Event, Lane, ParkReason};
+pub use evolve::{evolve, fold, written};
+pub use head::{Head, Status};
+pub use known::Known;
+pub use state::{AgentFrame, CallState, Effect, Phase, State, outstanding};
+
+/// How long a driver's claim lasts after its last sign of life, in milliseconds (design rule: dead workers are noticed
+/// within 30 s).
+pub const LEASE_MS: u64 = 30_000;

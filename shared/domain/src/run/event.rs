@@ -1,0 +1,339 @@
+//! What is written: events, in commits.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::agent::AgentRef;
+use crate::caps::{Cap, Caps};
+use crate::id::{DriverId, FrameId};
+use crate::model::{Answer, Failure};
+use crate::time::At;
+use crate::tool::{Class, Place};
+
+/// Which run queue carries a run.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Lane {
+    /// Somebody is waiting.
+    Interactive,
+    /// The default.
+    #[default]
+    Standard,
+    /// Whenever there is room.
+    Batch,
+}
+
+/// Events written together by one writer: the unit of the log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Commit {
+    /// Number of the first event; the others count on from it. The first commit of a run starts at 1.
+    pub first: u64,
+    /// When it was written.
+    pub at: At,
+    /// The driver that wrote it; none when it came from outside (API, worker, janitor).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<DriverId>,
+    /// The events, at least one.
+    pub events: Vec<Event>,
+}
+
+impl Commit {
+    /// Number of the last event.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.first + self.events.len() as u64 - 1
+    }
+
+    /// The events with their numbers.
+    pub fn numbered(&self) -> impl Iterator<Item = (u64, &Event)> {
+        (self.first..).zip(&self.events)
+    }
+}
+
+/// How a run begins.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Created {
+    /// What it executes, pinned.
+    pub agent: AgentRef,
+    /// The caller's input: a text or any JSON value.
+    pub input: Value,
+    /// Its hard caps.
+    pub caps: Caps,
+    /// The queue that carries it.
+    #[serde(default)]
+    pub lane: Lane,
+    /// When it expires unless it ended.
+    pub deadline_at: At,
+    /// The caller's labels, at most 16.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+    /// SHA-256 (hex) of the request that created it, when it carried an idempotency key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
+}
+
+/// Why a run waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "reason", rename_all = "snake_case")]
+pub enum ParkReason {
+    /// For an instant.
+    Timer,
+    /// For tool calls that are performed elsewhere.
+    Tool,
+    /// For the model's provider to have room again.
+    Throttled,
+    /// For the pause before a failed model call is made again.
+    Retry,
+    /// A destructive call was begun and its outcome is not known.
+    UnknownEffect {
+        /// The effect in question.
+        effect: String,
+    },
+}
+
+/// Why a run failed, as a code that never changes meaning.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "code", rename_all = "snake_case")]
+pub enum ErrorCode {
+    /// A cap was reached.
+    CapReached {
+        /// Which one.
+        cap: Cap,
+    },
+    /// The model or its provider refused.
+    ModelRefused,
+    /// The model call cannot be right as it stands.
+    ModelInvalid,
+    /// The model failed again and again.
+    ModelFailed,
+    /// The conversation no longer fits the model.
+    ContextExceeded,
+    /// The answer broke the output schema, after one repair.
+    OutputInvalid,
+    /// The model answered nothing that can be used, after one repair.
+    AnswerUnusable,
+    /// The definition that the run pins cannot be read.
+    DefinitionMissing,
+    /// An input or result is larger than what can be stored.
+    TooLarge,
+}
+
+/// Why a run failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Error {
+    /// The kind, for programs.
+    #[serde(flatten)]
+    pub code: ErrorCode,
+    /// What happened, for people.
+    pub message: String,
+}
+
+/// A fact in a run's log. The tag of a stored event never changes meaning.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Event {
+    /// The run exists.
+    RunCreated(Box<Created>),
+    /// A driver took it up for the first time.
+    RunStarted {
+        /// Who.
+        driver: DriverId,
+    },
+    /// Another driver took it over from one that died or handed over.
+    TakenOver {
+        /// Who took over.
+        driver: DriverId,
+        /// From whom.
+        from: DriverId,
+    },
+    /// A model call is about to start: the intent.
+    StepStarted {
+        /// Where.
+        frame: FrameId,
+        /// The step, from 1 within the frame.
+        step: u32,
+        /// From 0; counts the attempts at this step.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        attempt: u32,
+        /// Most tokens that the answer may have.
+        max_output_tokens: u32,
+        /// Upper bound of its tokens, in and out.
+        reserved_tokens: u64,
+        /// Upper bound of its price.
+        reserved_micro_usd: u64,
+    },
+    /// The model answered.
+    ModelAnswered {
+        /// Where.
+        frame: FrameId,
+        /// The step it belongs to.
+        step: u32,
+        /// What it said, used and cost.
+        #[serde(flatten)]
+        answer: Answer,
+    },
+    /// The model gave no answer.
+    ModelFailed {
+        /// Where.
+        frame: FrameId,
+        /// The step it belongs to.
+        step: u32,
+        /// Why.
+        #[serde(flatten)]
+        failure: Failure,
+        /// When the same step is attempted again; none for at once, or not at all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry_at: Option<At>,
+        /// Tokens charged for the lost attempt.
+        #[serde(default, skip_serializing_if = "is_zero_64")]
+        charged_tokens: u64,
+        /// Price charged for the lost attempt.
+        #[serde(default, skip_serializing_if = "is_zero_64")]
+        charged_micro_usd: u64,
+    },
+    /// The answer cannot be used; the model is asked once more.
+    AnswerRejected {
+        /// Where.
+        frame: FrameId,
+        /// The step it belongs to.
+        step: u32,
+        /// What the model is told.
+        detail: String,
+    },
+    /// A tool call is due: the intent, where its class needs one.
+    ToolCalled {
+        /// Where.
+        frame: FrameId,
+        /// The step whose answer asked for it.
+        step: u32,
+        /// Its place among that answer's calls, from 0.
+        call: u32,
+        /// The tool.
+        tool: String,
+        /// What repeating it does.
+        class: Class,
+        /// Where it is performed.
+        place: Place,
+        /// When it must have answered; for a timer, when it is over.
+        due_at: At,
+    },
+    /// A tool call is settled.
+    ToolReturned {
+        /// Where.
+        frame: FrameId,
+        /// The step whose answer asked for it.
+        step: u32,
+        /// Its place among that answer's calls.
+        call: u32,
+        /// The result as text.
+        text: String,
+        /// Whether it failed.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        is_error: bool,
+        /// How long it took, in milliseconds.
+        #[serde(default)]
+        duration_ms: u64,
+    },
+    /// Nothing can be done before an instant or a message; no process is kept for it.
+    Parked {
+        /// For what.
+        #[serde(flatten)]
+        reason: ParkReason,
+        /// When it is looked at again, whatever happens.
+        until: At,
+    },
+    /// There is something to do again.
+    Resumed {
+        /// The driver that goes on.
+        driver: DriverId,
+    },
+    /// Somebody asked for the end. No effect starts after this.
+    CancelRequested {
+        /// Who.
+        by: String,
+        /// Why, in their words.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// The end: an answer.
+    Succeeded {
+        /// The answer: a text, or the JSON value that the output schema asked for.
+        output: Value,
+    },
+    /// The end: no answer.
+    Failed {
+        /// Why.
+        error: Error,
+    },
+    /// The end: it was cancelled.
+    Cancelled,
+    /// The end: its deadline passed.
+    Expired,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes the field by reference"
+)]
+fn is_zero(n: &u32) -> bool {
+    *n == 0
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes the field by reference"
+)]
+fn is_zero_64(n: &u64) -> bool {
+    *n == 0
+}
+
+impl Event {
+    /// The tag that it is stored under, which is also its SSE event name.
+    #[must_use]
+    pub fn tag(&self) -> &'static str {
+        match self {
+            Self::RunCreated(_) => "run_created",
+            Self::RunStarted { .. } => "run_started",
+            Self::TakenOver { .. } => "taken_over",
+            Self::StepStarted { .. } => "step_started",
+            Self::ModelAnswered { .. } => "model_answered",
+            Self::ModelFailed { .. } => "model_failed",
+            Self::AnswerRejected { .. } => "answer_rejected",
+            Self::ToolCalled { .. } => "tool_called",
+            Self::ToolReturned { .. } => "tool_returned",
+            Self::Parked { .. } => "parked",
+            Self::Resumed { .. } => "resumed",
+            Self::CancelRequested { .. } => "cancel_requested",
+            Self::Succeeded { .. } => "succeeded",
+            Self::Failed { .. } => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+        }
+    }
+
+    /// Whether the run is over.
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        matches!(
+            self,
+            Self::Succeeded { .. } | Self::Failed { .. } | Self::Cancelled | Self::Expired
+        )
+    }
+
+    /// Whether the run's head says something else from here on: its status changes.
+    #[must_use]
+    pub fn moves_head(&self) -> bool {
+        self.is_terminal()
+            || matches!(
+                self,
+                Self::RunCreated(_)
+                    | Self::RunStarted { .. }
+                    | Self::Parked { .. }
+                    | Self::Resumed { .. }
+            )
+    }
+}
