@@ -1,0 +1,226 @@
+//! Metrics as lines of the log, in CloudWatch's embedded metric format (EMF).
+
+use std::io::{self, Write as _};
+use std::sync::OnceLock;
+use std::time::SystemTime;
+
+use serde_json::{Map, Value, json};
+
+/// Most metrics of one line, and most values of one metric (limits of EMF).
+const MOST: usize = 100;
+pub(crate) const NAMESPACE: &str = "Skein";
+
+/// Where metrics go, once logging was started.
+static SINK: OnceLock<Sink> = OnceLock::new();
+
+struct Sink {
+    service: String,
+    namespace: String,
+    /// Whether a person reads the log.
+    is_text: bool,
+}
+
+pub(crate) fn open(service: &str, namespace: Option<&str>, is_text: bool) {
+    SINK.get_or_init(|| Sink {
+        service: service.to_owned(),
+        namespace: namespace.unwrap_or(NAMESPACE).to_owned(),
+        is_text,
+    });
+}
+
+/// What a metric counts in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Things.
+    Count,
+    /// Milliseconds.
+    Milliseconds,
+    /// Bytes.
+    Bytes,
+    /// Anything that CloudWatch has no name for: tokens, micro-USD.
+    None,
+}
+
+impl Unit {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Count => "Count",
+            Self::Milliseconds => "Milliseconds",
+            Self::Bytes => "Bytes",
+            Self::None => "None",
+        }
+    }
+}
+
+/// The metrics of one unit of work, written as one line when this is dropped.
+///
+/// The only dimension is `service`, since each value of a dimension is a series that is paid for; the tenant, the run and
+/// whatever else tells one unit from another are properties, which cost nothing but the line. Nothing is written before
+/// [`init`](crate::init()), nor when there is no metric; where a person reads the log, the line is text.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    /// Name, unit and values.
+    metrics: Vec<(&'static str, Unit, Vec<f64>)>,
+    properties: Map<String, Value>,
+}
+
+impl Metrics {
+    /// An empty unit of work.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a value. Values of the same name stand together; beyond 100 names or 100 values of one they are dropped.
+    pub fn put(&mut self, name: &'static str, unit: Unit, value: f64) -> &mut Self {
+        let known = self.metrics.iter().position(|it| it.0 == name);
+        match known {
+            Some(known) if self.metrics[known].2.len() < MOST => self.metrics[known].2.push(value),
+            None if self.metrics.len() < MOST => self.metrics.push((name, unit, vec![value])),
+            Some(_) | None => {}
+        }
+        self
+    }
+
+    /// Adds a property: to be searched for, not to be summed.
+    pub fn property(&mut self, name: &str, value: impl Into<Value>) -> &mut Self {
+        self.properties.insert(name.to_owned(), value.into());
+        self
+    }
+
+    fn text(&self) -> String {
+        let shown = |value: &Value| {
+            value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned)
+        };
+        let properties = self
+            .properties
+            .iter()
+            .map(|(name, value)| format!("{name}={}", shown(value)));
+        let metrics = self.metrics.iter().map(|(name, _, values)| {
+            let values: Vec<String> = values.iter().map(f64::to_string).collect();
+            format!("{name}={}", values.join(","))
+        });
+        let mut line = properties.chain(metrics).collect::<Vec<_>>().join(" ");
+        line.push('\n');
+        line
+    }
+
+    fn line(&mut self, sink: &Sink, at_ms: u64) -> String {
+        let names: Vec<_> = self
+            .metrics
+            .iter()
+            .map(|(name, unit, _)| json!({"Name": name, "Unit": unit.as_str()}))
+            .collect();
+        let mut line = std::mem::take(&mut self.properties);
+        for (name, _, values) in self.metrics.drain(..) {
+            let value = match values.as_slice() {
+                [one] => json!(one),
+                many => json!(many),
+            };
+            line.insert(name.to_owned(), value);
+        }
+        line.insert("service".to_owned(), json!(sink.service));
+        line.insert(
+            "_aws".to_owned(),
+            json!({
+                "Timestamp": at_ms,
+                "CloudWatchMetrics": [{
+                    "Namespace": sink.namespace,
+                    "Dimensions": [["service"]],
+                    "Metrics": names,
+                }],
+            }),
+        );
+        let mut line = Value::Object(line).to_string();
+        line.push('\n');
+        line
+    }
+}
+
+impl Drop for Metrics {
+    fn drop(&mut self) {
+        let Some(sink) = SINK.get().filter(|_| !self.metrics.is_empty()) else {
+            return;
+        };
+        let at_ms = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |since| {
+                u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+            });
+        let line = if sink.is_text {
+            self.text()
+        } else {
+            self.line(sink, at_ms)
+        };
+        // A closed standard output is no reason to fail what was measured.
+        let _ = io::stdout().write_all(line.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sink() -> Sink {
+        Sink {
+            service: "orchestrator".to_owned(),
+            namespace: NAMESPACE.to_owned(),
+            is_text: false,
+        }
+    }
+
+    #[test]
+    fn a_person_reads_names_and_values() {
+        let mut metrics = Metrics::new();
+        metrics
+            .property("outcome", "ended")
+            .property("steps", 2)
+            .put("drive_ms", Unit::Milliseconds, 12.5);
+        assert_eq!(metrics.text(), "outcome=ended steps=2 drive_ms=12.5\n");
+    }
+
+    #[test]
+    fn a_unit_of_work_is_one_line_that_cloudwatch_reads() {
+        let mut metrics = Metrics::new();
+        metrics
+            .put("run_duration_ms", Unit::Milliseconds, 12.5)
+            .put("steps", Unit::Count, 5.0)
+            .put("steps", Unit::Count, 6.0)
+            .property("tenant.id", "acme");
+        let line = metrics.line(&sink(), 1_700_000_000_000);
+        assert!(line.ends_with('\n') && line.len() < 1024, "{line}");
+        let line: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(
+            line,
+            json!({
+                "_aws": {
+                    "Timestamp": 1_700_000_000_000_u64,
+                    "CloudWatchMetrics": [{
+                        "Namespace": "Skein",
+                        "Dimensions": [["service"]],
+                        "Metrics": [
+                            {"Name": "run_duration_ms", "Unit": "Milliseconds"},
+                            {"Name": "steps", "Unit": "Count"},
+                        ],
+                    }],
+                },
+                "service": "orchestrator",
+                "tenant.id": "acme",
+                "run_duration_ms": 12.5,
+                "steps": [5.0, 6.0],
+            })
+        );
+    }
+
+    #[test]
+    fn more_than_the_format_allows_is_dropped() {
+        let mut metrics = Metrics::new();
+        for _ in 0..=MOST {
+            metrics.put("steps", Unit::Count, 1.0);
+        }
+        let line: Value = serde_json::from_str(&metrics.line(&sink(), 0)).unwrap();
+        assert_eq!(line["steps"].as_array().unwrap().len(), MOST);
+    }
+}
