@@ -1,0 +1,137 @@
+//! What can go wrong with the table and the payloads.
+
+use aws_sdk_dynamodb::config::http::HttpResponse;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why an operation of the store failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another writer was first. Nothing was written; read again and decide again.
+    #[error("another writer was first")]
+    Raced,
+    /// There is no such run to write to.
+    #[error("there is no such run")]
+    Missing,
+    /// What is to be stored is larger than the store takes. Final: repeating it cannot help.
+    #[error("{what} has {bytes} bytes, more than the {limit_bytes} that can be stored")]
+    TooLarge {
+        /// What it is.
+        what: &'static str,
+        /// Its size.
+        bytes: u64,
+        /// The most that can be stored.
+        limit_bytes: u64,
+    },
+    /// The cursor is not one that this store gave to this tenant for this query.
+    #[error("the cursor does not belong to this list")]
+    BadCursor,
+    /// The cursor is ours and too old.
+    #[error("the cursor has expired")]
+    ExpiredCursor,
+    /// The identifier cannot be one of an API key.
+    #[error("the id of an API key must be 1 to 64 letters and digits")]
+    BadKeyId,
+    /// What is stored cannot be read.
+    #[error("the item {key} cannot be read: {what}")]
+    Corrupt {
+        /// Its partition and sort key, or its name in the bucket.
+        key: String,
+        /// What is wrong with it.
+        what: &'static str,
+        /// What the parser said.
+        source: Option<Source>,
+    },
+    /// A payload is not what was stored.
+    #[error("the payload {key} does not have the content that was stored")]
+    Tampered {
+        /// Its name in the bucket.
+        key: String,
+    },
+    /// AWS asks to slow down, or two transactions met on one item. Transient.
+    #[error("{operation} was throttled")]
+    Throttled {
+        /// The operation of the service.
+        operation: &'static str,
+        /// What the SDK said.
+        source: Source,
+    },
+    /// The service could not be reached, or failed. Transient; what was written is not known.
+    #[error("{operation} got no usable answer")]
+    Unavailable {
+        /// The operation of the service.
+        operation: &'static str,
+        /// What the SDK said.
+        source: Source,
+    },
+    /// The service refused: a permission, a missing table, a malformed request.
+    #[error("{operation} was refused")]
+    Refused {
+        /// The operation of the service.
+        operation: &'static str,
+        /// What the SDK said.
+        source: Source,
+    },
+}
+
+impl Error {
+    /// Whether the same call may succeed later.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Throttled { .. } | Self::Unavailable { .. } => true,
+            Self::Raced
+            | Self::Missing
+            | Self::TooLarge { .. }
+            | Self::BadCursor
+            | Self::ExpiredCursor
+            | Self::BadKeyId
+            | Self::Corrupt { .. }
+            | Self::Tampered { .. }
+            | Self::Refused { .. } => false,
+        }
+    }
+
+    pub(crate) fn of_sdk<E>(operation: &'static str, error: SdkError<E, HttpResponse>) -> Self
+    where
+        E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
+    {
+        let code = error.code();
+        let throttled = code.is_some_and(is_throttle);
+        let unanswered = match &error {
+            SdkError::TimeoutError(_)
+            | SdkError::DispatchFailure(_)
+            | SdkError::ResponseError(_) => true,
+            SdkError::ServiceError(service) => service.raw().status().as_u16() >= 500,
+            _ => false,
+        };
+        let source = error.into();
+        if throttled {
+            Self::Throttled { operation, source }
+        } else if unanswered {
+            Self::Unavailable { operation, source }
+        } else {
+            Self::Refused { operation, source }
+        }
+    }
+
+    pub(crate) fn conflict(operation: &'static str) -> Self {
+        Self::Throttled {
+            operation,
+            source: "transactions on the same items met again and again".into(),
+        }
+    }
+}
+
+fn is_throttle(code: &str) -> bool {
+    matches!(
+        code,
+        "ProvisionedThroughputExceededException"
+            | "RequestLimitExceeded"
+            | "ThrottlingException"
+            | "Throttling"
+            | "TransactionInProgressException"
+            | "SlowDown"
+    )
+}

@@ -1,0 +1,167 @@
+//! The tenant-partitioned table and the large payloads.
+//!
+//! [`Store`] is the one way to what Skein keeps: runs and their logs, agents, API keys. What it can be asked stands as a
+//! table in this crate's `README.md`; a query that is not there is not written. **Invariant:** no type of an AWS SDK
+//! leaves this crate except the two clients that [`Store::new`] takes, and no clock is read: time is an argument.
+
+mod agent;
+mod api_key;
+mod blob;
+mod cursor;
+mod error;
+mod item;
+mod key;
+mod list;
+mod meter;
+mod run;
+pub mod schema;
+mod table;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+use std::fmt;
+use std::sync::Arc;
+
+use moka::future::Cache;
+
+pub use agent::{AgentHead, AgentVersion};
+pub use api_key::ApiKey;
+pub use blob::MAX_PAYLOAD_BYTES;
+pub use cursor::LIFETIME_MS as CURSOR_LIFETIME_MS;
+pub use error::Error;
+pub use key::{Key, WATCH_SHARDS};
+pub use list::{Page, RunFilter};
+pub use meter::Consumed;
+pub use run::{Creation, Loaded};
+
+/// Where things are kept, and how.
+#[derive(Clone)]
+pub struct Config {
+    /// Name of the table.
+    pub table: String,
+    /// Name of the bucket for payloads over 64 KiB.
+    pub bucket: String,
+    /// What cursors are signed with: at least 32 random bytes, the same in every process.
+    pub cursor_secret: Vec<u8>,
+    /// Partitions of each list of runs, 1 to 16. May be raised at any time, never lowered while runs are kept.
+    pub list_shards: u8,
+    /// Most bytes of agent definitions that are kept in memory.
+    pub cache_bytes: u64,
+    /// Whether the table is asked for the units that each request consumed, for [`Store::consumed`].
+    pub capacity: bool,
+}
+
+impl Config {
+    /// The usual settings: 4 shards, 8 MiB of definitions, units counted.
+    pub fn new(
+        table: impl Into<String>,
+        bucket: impl Into<String>,
+        cursor_secret: impl Into<Vec<u8>>,
+    ) -> Self {
+        Self {
+            table: table.into(),
+            bucket: bucket.into(),
+            cursor_secret: cursor_secret.into(),
+            list_shards: 4,
+            cache_bytes: 8 * 1024 * 1024,
+            capacity: true,
+        }
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("table", &self.table)
+            .field("bucket", &self.bucket)
+            .field("list_shards", &self.list_shards)
+            .field("cache_bytes", &self.cache_bytes)
+            .field("capacity", &self.capacity)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The store. Clones share everything and cost nothing.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+    meter: Arc<meter::Meter>,
+}
+
+struct Inner {
+    table: aws_sdk_dynamodb::Client,
+    payloads: aws_sdk_s3::Client,
+    config: Config,
+    versions: Cache<Key, Arc<AgentVersion>>,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("config", &self.inner.config)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// A store over these clients. Nothing is asked of AWS yet.
+    ///
+    /// `list_shards` outside 1 to 16 is taken as the nearest bound.
+    #[must_use]
+    pub fn new(
+        table: aws_sdk_dynamodb::Client,
+        payloads: aws_sdk_s3::Client,
+        mut config: Config,
+    ) -> Self {
+        config.list_shards = config.list_shards.clamp(1, 16);
+        let versions = Cache::builder()
+            .max_capacity(config.cache_bytes)
+            .weigher(|_: &Key, version: &Arc<AgentVersion>| version.weight_bytes)
+            .build();
+        Self {
+            inner: Arc::new(Inner {
+                table,
+                payloads,
+                config,
+                versions,
+            }),
+            meter: Arc::default(),
+        }
+    }
+
+    /// The same store with a meter of its own, for one run's receipt; the former meter goes on counting too.
+    #[must_use]
+    pub fn metered(&self) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            meter: Arc::new(meter::Meter::below(&self.meter)),
+        }
+    }
+
+    /// What this store, and those made from it by [`Store::metered`], have asked of AWS so far.
+    #[must_use]
+    pub fn consumed(&self) -> Consumed {
+        self.meter.consumed()
+    }
+
+    /// Whether the table answers. Costs half a read unit.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ping(&self) -> Result<(), Error> {
+        self.get(Key::ping(), false).await.map(|_| ())
+    }
+
+    /// Whether the bucket of payloads answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ping_payloads(&self) -> Result<(), Error> {
+        let bucket = &self.inner.config.bucket;
+        let asked = self.inner.payloads.head_bucket().bucket(bucket).send();
+        let answer = Box::pin(asked).await;
+        answer.map_err(|error| Error::of_sdk("HeadBucket", error))?;
+        Ok(())
+    }
+}

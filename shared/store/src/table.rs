@@ -1,0 +1,293 @@
+//! The operations of the table that the store uses: metered, with typed outcomes instead of SDK errors.
+
+use aws_sdk_dynamodb::error::ProvideErrorMetadata;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::{
+    AttributeValue, ConsumedCapacity, Put, ReturnConsumedCapacity,
+    ReturnValuesOnConditionCheckFailure, TransactWriteItem,
+};
+
+use crate::item::{Item, text};
+use crate::key::Key;
+use crate::{Error, Store};
+
+/// Attempts at a write that meets a transaction on the same item.
+pub(crate) const ATTEMPTS: u32 = 5;
+
+/// An item to be put, under a condition.
+pub(crate) struct Write {
+    pub(crate) item: Item,
+    pub(crate) condition: Option<&'static str>,
+    pub(crate) values: Vec<(&'static str, AttributeValue)>,
+}
+
+/// The condition that there is no such item yet.
+pub(crate) const ABSENT: &str = "attribute_not_exists(pk)";
+/// The condition that there is such an item.
+pub(crate) const PRESENT: &str = "attribute_exists(pk)";
+
+impl Write {
+    pub(crate) fn new(item: Item, condition: Option<&'static str>) -> Self {
+        Self {
+            item,
+            condition,
+            values: Vec::new(),
+        }
+    }
+
+    pub(crate) fn with(mut self, name: &'static str, value: AttributeValue) -> Self {
+        self.values.push((name, value));
+        self
+    }
+}
+
+/// What became of a write.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// It is stored.
+    Done,
+    /// A condition failed: for each item whether it was its own and what stood there.
+    Refused(Vec<Refusal>),
+    /// Another transaction was at work on the same item; nothing was written.
+    Conflict,
+}
+
+/// What a refused write found in place of one item.
+#[derive(Debug, Default)]
+pub(crate) struct Refusal {
+    pub(crate) failed: bool,
+    pub(crate) old: Option<Item>,
+}
+
+/// A range of one partition, of the table or of an index.
+pub(crate) struct Range {
+    pub(crate) index: Option<Index>,
+    pub(crate) pk: String,
+    pub(crate) sort: Sort,
+    pub(crate) forward: bool,
+    pub(crate) limit: Option<u32>,
+    pub(crate) consistent: bool,
+}
+
+/// An index of the table.
+#[derive(Clone, Copy)]
+pub(crate) enum Index {
+    List,
+    Watch,
+}
+
+/// Which sort keys a range holds.
+pub(crate) enum Sort {
+    All,
+    AtMost(String),
+    Below(String),
+    Above(String),
+    Between(String, String),
+}
+
+/// One page of a range, and where the next one starts.
+pub(crate) struct Rows {
+    pub(crate) items: Vec<Item>,
+    pub(crate) next: Option<Item>,
+}
+
+impl Store {
+    pub(crate) async fn get(&self, key: Key, consistent: bool) -> Result<Option<Item>, Error> {
+        let (pk, sk) = key.into_parts();
+        let answer = self
+            .inner
+            .table
+            .get_item()
+            .table_name(&self.inner.config.table)
+            .key("pk", text(pk))
+            .key("sk", text(sk))
+            .consistent_read(consistent)
+            .set_return_consumed_capacity(self.capacity())
+            .send()
+            .await;
+        self.meter.add(|consumed| consumed.reads += 1);
+        let answer = answer.map_err(|error| Error::of_sdk("GetItem", error))?;
+        self.count_read(answer.consumed_capacity.as_ref());
+        Ok(answer.item)
+    }
+
+    pub(crate) async fn query(&self, range: &Range, start: Option<Item>) -> Result<Rows, Error> {
+        let (pk, sk, index) = match range.index {
+            None => ("pk", "sk", None),
+            Some(Index::List) => ("list_pk", "list_sk", Some("list")),
+            Some(Index::Watch) => ("watch_pk", "watch_sk", Some("watch")),
+        };
+        let request = self
+            .inner
+            .table
+            .query()
+            .table_name(&self.inner.config.table)
+            .set_index_name(index.map(str::to_owned))
+            .expression_attribute_values(":pk", text(&range.pk))
+            .scan_index_forward(range.forward)
+            .set_limit(range.limit.and_then(|limit| i32::try_from(limit).ok()))
+            .set_consistent_read(range.consistent.then_some(true))
+            .set_exclusive_start_key(start)
+            .set_return_consumed_capacity(self.capacity());
+        let one = |operator: &str| format!("{pk} = :pk AND {sk} {operator} :a");
+        let request = match &range.sort {
+            Sort::All => request.key_condition_expression(format!("{pk} = :pk")),
+            Sort::AtMost(a) => request
+                .key_condition_expression(one("<="))
+                .expression_attribute_values(":a", text(a)),
+            Sort::Below(a) => request
+                .key_condition_expression(one("<"))
+                .expression_attribute_values(":a", text(a)),
+            Sort::Above(a) => request
+                .key_condition_expression(one(">"))
+                .expression_attribute_values(":a", text(a)),
+            Sort::Between(a, b) => request
+                .key_condition_expression(format!("{pk} = :pk AND {sk} BETWEEN :a AND :b"))
+                .expression_attribute_values(":a", text(a))
+                .expression_attribute_values(":b", text(b)),
+        };
+        let answer = Box::pin(request.send()).await;
+        self.meter.add(|consumed| consumed.reads += 1);
+        let answer = answer.map_err(|error| Error::of_sdk("Query", error))?;
+        self.count_read(answer.consumed_capacity.as_ref());
+        Ok(Rows {
+            items: answer.items.unwrap_or_default(),
+            next: answer.last_evaluated_key,
+        })
+    }
+
+    pub(crate) async fn put(&self, write: Write) -> Result<Outcome, Error> {
+        let mut request = self
+            .inner
+            .table
+            .put_item()
+            .table_name(&self.inner.config.table)
+            .set_item(Some(write.item))
+            .set_return_consumed_capacity(self.capacity());
+        if let Some(condition) = write.condition {
+            request = request
+                .condition_expression(condition)
+                .return_values_on_condition_check_failure(
+                    ReturnValuesOnConditionCheckFailure::AllOld,
+                );
+        }
+        for (name, value) in write.values {
+            request = request.expression_attribute_values(name, value);
+        }
+        let answer = Box::pin(request.send()).await;
+        self.meter.add(|consumed| consumed.writes += 1);
+        let error = match answer {
+            Ok(answer) => {
+                self.count_write(answer.consumed_capacity.as_ref());
+                return Ok(Outcome::Done);
+            }
+            Err(error) => error,
+        };
+        match error.as_service_error() {
+            Some(PutItemError::ConditionalCheckFailedException(failed)) => {
+                Ok(Outcome::Refused(vec![Refusal {
+                    failed: true,
+                    old: failed.item.clone(),
+                }]))
+            }
+            Some(service) if service.code() == Some("TransactionConflictException") => {
+                Ok(Outcome::Conflict)
+            }
+            _ => Err(Error::of_sdk("PutItem", error)),
+        }
+    }
+
+    pub(crate) async fn transact(&self, writes: Vec<Write>) -> Result<Outcome, Error> {
+        let writes = writes
+            .into_iter()
+            .map(|write| self.transact_item(write))
+            .collect();
+        let request = self
+            .inner
+            .table
+            .transact_write_items()
+            .set_transact_items(Some(writes))
+            .set_return_consumed_capacity(self.capacity());
+        let answer = Box::pin(request.send()).await;
+        self.meter.add(|consumed| consumed.transactions += 1);
+        let error = match answer {
+            Ok(answer) => {
+                for consumed in answer.consumed_capacity.iter().flatten() {
+                    self.count_write(Some(consumed));
+                }
+                return Ok(Outcome::Done);
+            }
+            Err(error) => error,
+        };
+        let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) =
+            error.as_service_error()
+        else {
+            return Err(Error::of_sdk("TransactWriteItems", error));
+        };
+        let reasons = cancelled.cancellation_reasons();
+        let any = |code: &str| reasons.iter().any(|reason| reason.code() == Some(code));
+        if any("ConditionalCheckFailed") {
+            let refusals = reasons.iter().map(|reason| Refusal {
+                failed: reason.code() == Some("ConditionalCheckFailed"),
+                old: reason.item.clone().filter(|item| !item.is_empty()),
+            });
+            Ok(Outcome::Refused(refusals.collect()))
+        } else if any("TransactionConflict") {
+            Ok(Outcome::Conflict)
+        } else if any("ThrottlingError") || any("ProvisionedThroughputExceeded") {
+            Err(Error::Throttled {
+                operation: "TransactWriteItems",
+                source: error.into(),
+            })
+        } else {
+            Err(Error::of_sdk("TransactWriteItems", error))
+        }
+    }
+
+    fn transact_item(&self, write: Write) -> TransactWriteItem {
+        let mut put = Put::builder()
+            .table_name(&self.inner.config.table)
+            .set_item(Some(write.item));
+        if let Some(condition) = write.condition {
+            put = put
+                .condition_expression(condition)
+                .return_values_on_condition_check_failure(
+                    ReturnValuesOnConditionCheckFailure::AllOld,
+                );
+        }
+        for (name, value) in write.values {
+            put = put.expression_attribute_values(name, value);
+        }
+        let put = put.build().expect("a put has a table and an item");
+        TransactWriteItem::builder().put(put).build()
+    }
+
+    pub(crate) fn capacity(&self) -> Option<ReturnConsumedCapacity> {
+        self.inner
+            .config
+            .capacity
+            .then_some(ReturnConsumedCapacity::Total)
+    }
+
+    pub(crate) fn count_read(&self, consumed: Option<&ConsumedCapacity>) {
+        if let Some(units) = consumed.and_then(ConsumedCapacity::capacity_units) {
+            self.meter.add(|consumed| consumed.read_units += units);
+        }
+    }
+
+    pub(crate) fn count_write(&self, consumed: Option<&ConsumedCapacity>) {
+        if let Some(units) = consumed.and_then(ConsumedCapacity::capacity_units) {
+            self.meter.add(|consumed| consumed.write_units += units);
+        }
+    }
+}
+
+/// Waits before a write that met a transaction is tried again: up to 5 ms, doubling, drawn so that the two do not meet
+/// again.
+pub(crate) async fn pause(attempt: u32) {
+    use std::hash::{BuildHasher, RandomState};
+    let longest_us = 5_000_u64 << attempt.min(6);
+    let wait_us = RandomState::new().hash_one(attempt) % longest_us;
+    tokio::time::sleep(std::time::Duration::from_micros(wait_us)).await;
+}
