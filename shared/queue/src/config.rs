@@ -1,0 +1,113 @@
+//! Where the queues are, and how long a delivery is held.
+
+use std::time::Duration;
+
+use domain::run::Lane;
+
+/// Where the queues are.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// URL of the queue of runs that somebody waits for.
+    pub interactive_url: String,
+    /// URL of the queue of ordinary runs.
+    pub standard_url: String,
+    /// URL of the queue of runs that take what room is left.
+    pub batch_url: String,
+    /// URL of the task queue, which carries tool calls to the worker.
+    pub tasks_url: String,
+    /// How delays over 15 minutes are kept; none leaves them to repeated delays.
+    pub timers: Option<Timers>,
+    /// How deliveries are held.
+    pub beat: Beat,
+}
+
+/// What EventBridge Scheduler needs in order to send a message later.
+#[derive(Clone, Debug)]
+pub struct Timers {
+    /// The schedule group that the timers are created in.
+    pub group: String,
+    /// The role that the scheduler takes on: it must allow `sqs:SendMessage` on the three run queues.
+    pub role_arn: String,
+}
+
+/// How a delivery is held while it is worked on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beat {
+    /// How long after the delivery its visibility is shortened for the first time. What ends sooner costs no request; what
+    /// crashes sooner is noticed only when the queue's own visibility timeout ends.
+    pub first_after: Duration,
+    /// How far apart the following beats are.
+    pub every: Duration,
+    /// How long a message stays hidden after a beat, so how late a crash is noticed. In whole seconds, at least one.
+    pub visibility: Duration,
+}
+
+impl Default for Beat {
+    /// At once, then every 10 s, for 30 s each time (design section 3): two beats may fail before the message reappears.
+    fn default() -> Self {
+        Self {
+            first_after: Duration::ZERO,
+            every: Duration::from_secs(10),
+            visibility: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Config {
+    /// The URL of the queue that carries `lane`.
+    #[must_use]
+    pub fn lane_url(&self, lane: Lane) -> &str {
+        match lane {
+            Lane::Interactive => &self.interactive_url,
+            Lane::Standard => &self.standard_url,
+            Lane::Batch => &self.batch_url,
+        }
+    }
+
+    /// The URL of the queue that an event source's ARN names: both end in the queue's name.
+    #[must_use]
+    pub fn url_of_arn(&self, arn: &str) -> Option<&str> {
+        let name = arn.rsplit(':').next()?;
+        [
+            &self.interactive_url,
+            &self.standard_url,
+            &self.batch_url,
+            &self.tasks_url,
+        ]
+        .into_iter()
+        .map(String::as_str)
+        .find(|url| name_of_url(url) == name)
+    }
+}
+
+/// The queue's name, for errors and logs.
+pub(crate) fn name_of_url(url: &str) -> &str {
+    url.rsplit('/').next().unwrap_or(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_arn_finds_the_url_of_the_same_queue() {
+        let url = |name: &str| format!("https://sqs.eu-west-1.amazonaws.com/1/{name}");
+        let config = Config {
+            interactive_url: url("runs-interactive"),
+            standard_url: url("runs-standard"),
+            batch_url: url("runs-batch"),
+            tasks_url: url("tasks"),
+            timers: None,
+            beat: Beat::default(),
+        };
+        assert_eq!(
+            config.url_of_arn("arn:aws:sqs:eu-west-1:1:tasks"),
+            Some(config.tasks_url.as_str())
+        );
+        assert_eq!(
+            config.url_of_arn("arn:aws:sqs:eu-west-1:1:runs-batch"),
+            Some(config.lane_url(Lane::Batch))
+        );
+        assert_eq!(config.url_of_arn("arn:aws:sqs:eu-west-1:1:batch"), None);
+    }
+}

@@ -1,0 +1,294 @@
+//! Keeping a delivery in flight while it is worked on, and letting it reappear soon when its process dies.
+//!
+//! The queues hide a message for as long as their function may run, as AWS demands. A beat shortens that at once for all
+//! records of the delivery with one request, which nobody waits for, and then extends it for those still at work. A beat that
+//! fails is logged and forgotten: the next one comes before the message reappears, and if it does reappear, the fence of the
+//! run's log makes the copy harmless.
+
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use aws_lambda_events::sqs::SqsMessage;
+use aws_sdk_sqs::types::ChangeMessageVisibilityBatchRequestEntry;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, join, join_all};
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use crate::Queue;
+use crate::config::name_of_url;
+use crate::error::Error;
+
+/// Most entries of one batch (limit of SQS).
+const BATCH: usize = 10;
+/// Longest visibility that is asked for: SQS allows 12 h from the delivery on, and some of it has passed.
+const MAX_VISIBILITY: Duration = Duration::from_secs(11 * 3_600);
+/// How long the end of a delivery waits for a beat under way, so that its connection is not torn down.
+const LAST_BEAT_TIMEOUT: Duration = Duration::from_secs(1);
+
+type Callback = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// The heartbeat of one delivery. It stops when this is dropped.
+pub(crate) struct Heartbeat {
+    shared: Arc<Shared>,
+    task: JoinHandle<()>,
+}
+
+struct Shared {
+    queue: Queue,
+    url: String,
+    /// By record; none once it is let go.
+    slots: Mutex<Vec<Option<Slot>>>,
+    /// Held during a request, so that requests about one message arrive in the order in which they were decided.
+    calls: tokio::sync::Mutex<()>,
+}
+
+/// One record.
+struct Slot {
+    receipt: Option<String>,
+    callback: Option<Callback>,
+    /// Whether a beat came while it was here.
+    was_held: bool,
+}
+
+/// Lets a record go when it is dropped.
+pub(crate) struct Guard(Hold);
+
+impl Guard {
+    pub(crate) fn hold(&self) -> Hold {
+        self.0.clone()
+    }
+
+    /// Keeps holding the record without calling anything with its beats any more.
+    pub(crate) fn silenced(self) -> Self {
+        if let Some(slot) = &mut self.0.shared.slots()[self.0.slot] {
+            slot.callback = None;
+        }
+        self
+    }
+
+    /// Lets the record go. Answers whether a beat shortened its visibility meanwhile.
+    pub(crate) fn let_go(self) -> bool {
+        self.0.close()
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// One record's place in its delivery's heartbeat, which goes on until the record's handler ends.
+#[derive(Clone)]
+pub struct Hold {
+    shared: Arc<Shared>,
+    slot: usize,
+}
+
+impl fmt::Debug for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hold")
+            .field("queue", &name_of_url(&self.shared.url))
+            .field("slot", &self.slot)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Hold {
+    /// Calls `beat` with every further beat of this record, from the next one on: for whatever has to be renewed at the same
+    /// pace, such as the run's lease. It replaces the one given before. A call has until the next beat to end.
+    pub fn on_beat<Fut>(&self, beat: impl Fn() -> Fut + Send + Sync + 'static)
+    where
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        if let Some(slot) = &mut self.shared.slots()[self.slot] {
+            slot.callback = Some(Arc::new(move || beat().boxed()));
+        }
+    }
+
+    fn close(&self) -> bool {
+        let slot = self.shared.slots()[self.slot].take();
+        slot.is_some_and(|slot| slot.was_held)
+    }
+}
+
+impl Heartbeat {
+    /// Starts to hold `records`, which came from the queue at `url` in one delivery.
+    pub(crate) fn start(queue: &Queue, url: &str, records: &[SqsMessage]) -> (Self, Vec<Guard>) {
+        let slots = records.iter().map(|record| {
+            Some(Slot {
+                receipt: record.receipt_handle.clone(),
+                callback: None,
+                was_held: false,
+            })
+        });
+        let shared = Arc::new(Shared {
+            queue: queue.clone(),
+            url: url.to_owned(),
+            slots: Mutex::new(slots.collect()),
+            calls: tokio::sync::Mutex::default(),
+        });
+        let guards = (0..records.len())
+            .map(|slot| {
+                let shared = shared.clone();
+                Guard(Hold { shared, slot })
+            })
+            .collect();
+        let task = tokio::spawn(shared.clone().beat());
+        (Self { shared, task }, guards)
+    }
+
+    /// Lets a record go so that it reappears `after` a while; none means soon, which takes no request if a beat came before.
+    pub(crate) async fn put_back(
+        &self,
+        guard: Guard,
+        receipt: &str,
+        after: Option<Duration>,
+    ) -> Result<(), Error> {
+        let was_held = guard.let_go();
+        let after = match after {
+            Some(after) => after,
+            None if was_held => return Ok(()),
+            None => self.shared.queue.0.config.beat.visibility,
+        };
+        let _in_order = self.shared.calls.lock().await;
+        let Shared { queue, url, .. } = &*self.shared;
+        queue
+            .0
+            .sqs
+            .change_message_visibility()
+            .queue_url(url)
+            .receipt_handle(receipt)
+            .visibility_timeout(seconds(after))
+            .send()
+            .await
+            .map(|_| ())
+            .map_err(|error| Error::request("put back a message of", name_of_url(url), error))
+    }
+
+    /// Stops, letting a beat under way end.
+    pub(crate) async fn stop(self) {
+        let _ended = timeout(LAST_BEAT_TIMEOUT, self.shared.calls.lock()).await;
+        self.task.abort();
+    }
+}
+
+impl Drop for Heartbeat {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Shared {
+    fn slots(&self) -> MutexGuard<'_, Vec<Option<Slot>>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn beat(self: Arc<Self>) {
+        let beat = self.queue.0.config.beat;
+        if !beat.first_after.is_zero() {
+            sleep(beat.first_after).await;
+        }
+        self.extend(beat.visibility, beat.every).await;
+        loop {
+            sleep(beat.every).await;
+            join(
+                self.extend(beat.visibility, beat.every),
+                self.call_back(beat.every),
+            )
+            .await;
+        }
+    }
+
+    async fn extend(&self, visibility: Duration, within: Duration) {
+        if timeout(within, self.extend_all(visibility)).await.is_err() {
+            tracing::warn!(
+                queue = name_of_url(&self.url),
+                "messages were not held in time"
+            );
+        }
+    }
+
+    async fn extend_all(&self, visibility: Duration) {
+        let _in_order = self.calls.lock().await;
+        let entries: Vec<_> = self
+            .slots()
+            .iter_mut()
+            .enumerate()
+            .filter_map(|(id, slot)| {
+                let slot = slot.as_mut()?;
+                slot.was_held = true;
+                Some((id, slot.receipt.clone()?))
+            })
+            .map(|(id, receipt)| {
+                ChangeMessageVisibilityBatchRequestEntry::builder()
+                    .id(id.to_string())
+                    .receipt_handle(receipt)
+                    .visibility_timeout(seconds(visibility))
+                    .build()
+                    .expect("id and receipt handle are set")
+            })
+            .collect();
+        for entries in entries.chunks(BATCH) {
+            self.change(entries.to_vec()).await;
+        }
+    }
+
+    async fn change(&self, entries: Vec<ChangeMessageVisibilityBatchRequestEntry>) {
+        let name = name_of_url(&self.url);
+        let answer = self
+            .queue
+            .0
+            .sqs
+            .change_message_visibility_batch()
+            .queue_url(&self.url)
+            .set_entries(Some(entries))
+            .send()
+            .await
+            .map_err(|error| Error::request("hold messages of", name, error));
+        match answer {
+            Ok(answer) => {
+                for failed in answer.failed() {
+                    // A record that was let go meanwhile may have been deleted meanwhile.
+                    let id = failed.id().parse().unwrap_or(usize::MAX);
+                    if matches!(self.slots().get(id), Some(Some(_))) {
+                        tracing::warn!(
+                            queue = name,
+                            code = failed.code(),
+                            "a message was not held"
+                        );
+                    }
+                }
+            }
+            Err(error) => tracing::warn!(
+                queue = name,
+                error = &error as &dyn std::error::Error,
+                "messages were not held"
+            ),
+        }
+    }
+
+    async fn call_back(&self, within: Duration) {
+        let callbacks: Vec<_> = self
+            .slots()
+            .iter()
+            .filter_map(|slot| slot.as_ref()?.callback.clone())
+            .collect();
+        let calls = callbacks.into_iter().map(|callback| async move {
+            let call = AssertUnwindSafe(async { callback().await }).catch_unwind();
+            if !matches!(timeout(within, call).await, Ok(Ok(()))) {
+                tracing::warn!("what belongs to a beat panicked or took longer than a beat");
+            }
+        });
+        join_all(calls).await;
+    }
+}
+
+/// Whole seconds, at least one unless zero is meant.
+fn seconds(visibility: Duration) -> i32 {
+    let ms = visibility.min(MAX_VISIBILITY).as_millis();
+    i32::try_from(ms.div_ceil(1_000)).expect("11 hours fit any integer")
+}
