@@ -1,0 +1,123 @@
+use domain::model::Usage;
+
+use super::*;
+
+fn entry(id: &str, input: u64, output: u64) -> String {
+    format!(
+        "[[model]]\nid = {id:?}\ninput = {input}\noutput = {output}\ncache_read = 1\ncache_write = 2\n\
+         source = \"a test\"\neffective = 2026-01-01\n"
+    )
+}
+
+fn problem(text: &str) -> String {
+    Prices::parse(text).unwrap_err().to_string()
+}
+
+#[test]
+fn the_built_in_table_knows_its_models_under_every_name() {
+    let prices = Prices::builtin();
+    let haiku = prices.of("anthropic.claude-haiku-4-5-20251001-v1:0");
+    assert_eq!((haiku.input, haiku.output), (1_100_000, 5_500_000));
+    for name in [
+        "us.anthropic.claude-haiku-4-5-20251001-v1:0",
+        "eu.anthropic.claude-haiku-4-5-20251001-v1:0",
+        "arn:aws:bedrock:us-east-1:111122223333:inference-profile/us.anthropic.claude-haiku-4-5-20251001-v1:0",
+        "arn:aws:bedrock:us-east-1::foundation-model/anthropic.claude-haiku-4-5-20251001-v1:0",
+    ] {
+        assert_eq!(prices.find(name), Some(haiku), "{name}");
+    }
+    let nova = prices.of("apac.amazon.nova-lite-v1:0");
+    assert_eq!((nova.input, nova.output), (60_000, 240_000));
+    let local = prices.of("local.echo");
+    assert_eq!((local.input, local.output), (1_000_000, 5_000_000));
+}
+
+#[test]
+fn a_global_profile_has_its_own_price() {
+    let prices = Prices::builtin();
+    let global = prices.of("global.anthropic.claude-sonnet-4-5-20250929-v1:0");
+    let regional = prices.of("us.anthropic.claude-sonnet-4-5-20250929-v1:0");
+    assert_eq!((global.input, regional.input), (3_000_000, 3_300_000));
+}
+
+#[test]
+fn an_unknown_model_costs_the_dearest_of_each_column() {
+    let text = entry("cheap-in", 1, 90) + &entry("cheap-out", 50, 2);
+    let prices = Prices::parse(&text).unwrap();
+    assert_eq!(prices.find("nobody.knows"), None);
+    let price = prices.of("nobody.knows");
+    assert_eq!((price.input, price.output), (50, 90));
+
+    let builtin = Prices::builtin();
+    for profile in ["nobody.knows", "us.nobody.knows", "", "us."] {
+        assert_eq!(builtin.of(profile).output, 75_000_000, "{profile:?}");
+    }
+}
+
+#[test]
+fn a_table_may_say_what_an_unknown_model_costs() {
+    let text =
+        entry("a", 5, 6) + "[unknown]\ninput = 7\noutput = 8\ncache_read = 9\ncache_write = 10\n";
+    assert_eq!(Prices::parse(&text).unwrap().of("b").output, 8);
+}
+
+#[test]
+fn the_longest_id_that_fits_decides() {
+    let text = entry("m*", 1, 1) + &entry("m.large*", 2, 2) + &entry("m.large-2", 3, 3);
+    let prices = Prices::parse(&text).unwrap();
+    let input = |model| prices.of(model).input;
+    assert_eq!(
+        [input("m.small"), input("m.large-1"), input("m.large-2")],
+        [1, 2, 3]
+    );
+}
+
+#[test]
+fn an_override_replaces_and_adds() {
+    let base = Prices::parse(&(entry("a", 1, 1) + &entry("b", 2, 2))).unwrap();
+    let over = Prices::parse(&(entry("b", 20, 20) + &entry("c", 30, 30))).unwrap();
+    let prices = base.overridden_by(over);
+    let input = |model| prices.of(model).input;
+    assert_eq!(
+        [input("a"), input("b"), input("c"), input("d")],
+        [1, 20, 30, 30]
+    );
+}
+
+#[test]
+fn a_wrong_table_is_refused_with_its_reason() {
+    assert_eq!(
+        problem(&(entry("a", 1, 1) + &entry("a", 2, 2))),
+        "the price table holds \"a\" twice"
+    );
+    assert_eq!(problem(""), "the price table is empty");
+    assert_eq!(problem("[[model]]\nid = 3"), "read the price table");
+    assert_eq!(
+        problem(&entry("a", 1, 1).replace("input = 1", "input = -1")),
+        "read the price table"
+    );
+    assert_eq!(
+        problem(&(entry("a", 1, 1) + "colour = 1\n")),
+        "read the price table"
+    );
+    for id in ["", "*", "a*b", "a b"] {
+        assert!(
+            problem(&entry(id, 1, 1)).contains("must be a model id"),
+            "{id:?}"
+        );
+    }
+    let no_source = entry("a", 1, 1).replace("a test", " ");
+    assert!(problem(&no_source).contains("names no source"));
+    let no_day = entry("a", 1, 1).replace("2026-01-01", "07:32:00");
+    assert!(problem(&no_day).contains("no day"));
+}
+
+#[test]
+fn a_part_of_a_micro_usd_is_charged_whole() {
+    let nova = Prices::builtin().of("amazon.nova-micro-v1:0");
+    let usage = Usage {
+        input_tokens: 1,
+        ..Usage::default()
+    };
+    assert_eq!(nova.of(&usage), 1);
+}
