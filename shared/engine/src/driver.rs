@@ -1,0 +1,335 @@
+//! A driver at work on one run: what it decides and what it commits.
+
+mod wait;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::id::{DriverId, FrameId};
+use domain::run::{
+    self, Command, Commit, Error as RunError, ErrorCode, Event, Head, Known, Rejection, State,
+    Status,
+};
+use domain::time::At;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use store::Creation;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+
+use crate::drive::{Limits, Outcome, Signal};
+use crate::{Engine, Error};
+
+/// How long an outcome may wait for company before it is committed on its own. Bounds what a crash can lose.
+const LINGER: Duration = Duration::from_millis(50);
+/// How often a driver renews its claim and looks whether somebody else wrote to the log.
+const BEAT: Duration = Duration::from_secs(10);
+/// Commits between two snapshots.
+const SNAPSHOT_EVERY: u64 = 100;
+
+pub(crate) type Ended = Result<Option<Command>, Error>;
+
+/// What one round came to.
+pub(crate) enum Step {
+    /// There is more to do, unless the run turned out to be somebody else's.
+    On(Option<Rejection>),
+    /// This driver is done.
+    Over(Outcome),
+}
+
+pub(crate) struct Driver<'a> {
+    engine: &'a Engine,
+    known: Arc<Known>,
+    id: DriverId,
+    limits: Limits,
+    hops: u32,
+    listener: Option<UnboundedSender<Signal>>,
+    /// The log as it will be once `pending` is committed.
+    state: State,
+    /// Number of the last event that is committed.
+    durable: u64,
+    pending: Vec<Event>,
+    pending_since: Instant,
+    /// The instant of `pending`: a commit has one, or its fold would differ from the foresight.
+    decided_at: At,
+    /// The commands behind `pending`, to be decided again when a commit loses its race.
+    commands: Vec<Command>,
+    begun: HashSet<(FrameId, u32, Option<u32>, u32)>,
+    /// Commits since the last snapshot.
+    tail: u64,
+    /// The wake-up that is under way already.
+    arranged: Option<At>,
+    under_way: FuturesUnordered<BoxFuture<'a, Ended>>,
+    beat: Interval,
+}
+
+impl<'a> Driver<'a> {
+    /// A driver for the run in this state; none when its definition is gone and the run could not even be failed.
+    pub(crate) async fn new(
+        engine: &'a Engine,
+        state: State,
+        limits: Limits,
+        listener: Option<UnboundedSender<Signal>>,
+    ) -> Result<Option<Self>, Error> {
+        let Some(created) = &state.created else {
+            return Ok(None);
+        };
+        let Some(known) = engine.known(&state.tenant, &created.agent).await? else {
+            engine
+                .fail(
+                    &state,
+                    ErrorCode::DefinitionMissing,
+                    "the agent version that this run pins cannot be read",
+                )
+                .await?;
+            return Ok(None);
+        };
+        Ok(Some(Self::with(engine, known, state, limits, listener)))
+    }
+
+    pub(crate) fn with(
+        engine: &'a Engine,
+        known: Arc<Known>,
+        state: State,
+        limits: Limits,
+        listener: Option<UnboundedSender<Signal>>,
+    ) -> Self {
+        let mut beat = tokio::time::interval_at(Instant::now() + BEAT, BEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            engine,
+            known,
+            id: engine.new_driver(),
+            limits,
+            hops: 0,
+            listener,
+            durable: state.last_event,
+            state,
+            pending: Vec::new(),
+            pending_since: Instant::now(),
+            decided_at: engine.now(),
+            commands: Vec::new(),
+            begun: HashSet::new(),
+            tail: 0,
+            arranged: None,
+            under_way: FuturesUnordered::new(),
+            beat,
+        }
+    }
+
+    /// The run as this driver sees it.
+    pub(crate) fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// How often the run was sent from driver to driver.
+    pub(crate) fn hops(&self) -> u32 {
+        self.hops
+    }
+
+    /// Counts on from the message that brought the run here, and from the last snapshot of its log.
+    pub(crate) fn came_by(&mut self, hops: u32, tail: u32) {
+        self.hops = hops;
+        self.tail = u64::from(tail);
+    }
+
+    /// Relies on whoever parked the run: the tool calls that it waits for were sent, and so was its wake-up, unless
+    /// `wakes_at` says that it was that which came here, early.
+    pub(crate) fn trust_the_park(&mut self, wakes_at: Option<At>) {
+        let Some((_, until)) = &self.state.parked else {
+            return;
+        };
+        self.arranged = Some(*until).filter(|until| wakes_at != Some(*until));
+        let sent = run::outstanding(&self.state)
+            .into_iter()
+            .filter(run::Effect::is_elsewhere);
+        self.begun.extend(sent.map(|effect| effect.key()));
+    }
+
+    /// Claims the run.
+    pub(crate) fn claim(
+        &mut self,
+        handed_over_by: Option<DriverId>,
+        lease: Option<(DriverId, At)>,
+    ) -> Result<(), Rejection> {
+        let driver = self.id.clone();
+        self.decide(Command::Drive {
+            driver,
+            handed_over_by,
+            lease,
+        })
+    }
+
+    /// Decides a command and remembers what has to be committed for it.
+    pub(crate) fn decide(&mut self, command: Command) -> Result<(), Rejection> {
+        if self.pending.is_empty() {
+            self.pending_since = Instant::now();
+            self.decided_at = self.engine.now();
+        }
+        let events = if Instant::now() < self.limits.begin_until {
+            run::advance(&self.known, &mut self.state, &command, self.decided_at)?
+        } else {
+            run::settle(&self.known, &mut self.state, &command, self.decided_at)?
+        };
+        self.pending.extend(events);
+        self.commands.push(command);
+        Ok(())
+    }
+
+    /// One round: begin what may begin, commit what must be committed, wait for what comes.
+    pub(crate) async fn step(&mut self) -> Result<Step, Error> {
+        let waiting_for_intent = self.begin();
+        let is_still = self.under_way.is_empty();
+        let is_final = self.state.status != Status::Running;
+        if !self.pending.is_empty() && (waiting_for_intent || is_final || is_still) {
+            return self.commit().await;
+        }
+        if self.pending.is_empty() {
+            self.commands.clear();
+        }
+        if is_still {
+            return self.leave().await.map(Step::Over);
+        }
+        self.wait().await
+    }
+
+    /// Begins every act that the log owes; tells whether one has to wait for the commit. However late it is: an intent that
+    /// stands in the log and was not begun would count as lost.
+    fn begin(&mut self) -> bool {
+        let mut waiting = false;
+        for effect in run::outstanding(&self.state) {
+            let key = effect.key();
+            if self.begun.contains(&key) {
+                continue;
+            }
+            if effect.needs_intent() && !self.pending.is_empty() {
+                waiting = true;
+                continue;
+            }
+            self.begun.insert(key);
+            let performed =
+                self.engine
+                    .perform(&self.known, &self.state, effect, self.listener.clone());
+            self.under_way.push(performed);
+        }
+        waiting
+    }
+
+    /// Writes the pending events; a lost race means that somebody else wrote, so everything is decided anew.
+    async fn commit(&mut self) -> Result<Step, Error> {
+        let commit = Commit {
+            first: self.durable + 1,
+            at: self.decided_at,
+            driver: Some(self.id.clone()),
+            events: std::mem::take(&mut self.pending),
+        };
+        let head = commit
+            .events
+            .iter()
+            .any(Event::moves_head)
+            .then(|| Head::of(&self.state));
+        let store = &self.engine.store;
+        let written = match &head {
+            Some(head) if self.durable == 0 => {
+                match store.create(&self.state.tenant, head, &commit).await {
+                    Ok(Creation::New) => Ok(()),
+                    Ok(Creation::Exists(head)) => return Ok(Step::Over(Outcome::Exists(head))),
+                    Err(error) => Err(error),
+                }
+            }
+            _ => {
+                store
+                    .append(&self.state.tenant, &self.state.run, &commit, head.as_ref())
+                    .await
+            }
+        };
+        match written {
+            Ok(()) => {}
+            Err(store::Error::Raced) => return self.reload().await,
+            Err(error @ store::Error::TooLarge { .. }) if self.durable > 0 => {
+                let message = error.to_string();
+                self.restore().await?;
+                self.commands.clear();
+                let failed = Command::Fail(RunError {
+                    code: ErrorCode::TooLarge,
+                    message,
+                });
+                return Ok(Step::On(self.decide(failed).err()));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        self.durable = commit.last();
+        run::written(&mut self.state, &commit);
+        self.arranged = None;
+        self.commands.clear();
+        self.tail += 1;
+        if self.tail >= SNAPSHOT_EVERY && !self.state.status.is_terminal() {
+            match store.snapshot(&self.state).await {
+                Ok(()) => self.tail = 0,
+                Err(error) => self.warn(
+                    &error,
+                    "a snapshot was not written: the run loads more slowly",
+                ),
+            }
+        }
+        if let Some(listener) = &self.listener {
+            let _gone = listener.send(Signal::Committed(commit));
+        }
+        if self.state.status.is_terminal() {
+            return Ok(Step::Over(Outcome::Ended(Box::new(self.state.clone()))));
+        }
+        Ok(Step::On(None))
+    }
+
+    /// Reads the log again and decides the open commands on what it says now, first of all whether the run is still, or
+    /// can be, this driver's.
+    async fn reload(&mut self) -> Result<Step, Error> {
+        let renewed = self.restore().await?;
+        if self.state.status.is_terminal() {
+            return Ok(Step::Over(Outcome::Ended(Box::new(self.state.clone()))));
+        }
+        let mut commands = std::mem::take(&mut self.commands);
+        // A claim that lost its race is made again as it was: it knows from whom it takes over. A driver that holds the
+        // run looks whether it still does, and lets what others wrote follow only after what it has in its own hands: an
+        // answer that meets a cancel is paid for as it is.
+        if !matches!(commands.first(), Some(Command::Drive { .. })) {
+            let look = Command::Drive {
+                driver: self.id.clone(),
+                handed_over_by: None,
+                lease: renewed.clone(),
+            };
+            if let Err(rejection) = run::decide(&self.state, &look, self.engine.now()) {
+                return Ok(Step::On(Some(rejection)));
+            }
+            commands.push(look);
+        }
+        for mut command in commands {
+            if let Command::Drive { lease, .. } = &mut command {
+                lease.clone_from(&renewed);
+            }
+            if let Err(rejection) = self.decide(command) {
+                return Ok(Step::On(Some(rejection)));
+            }
+        }
+        Ok(Step::On(None))
+    }
+
+    /// Goes back to what the log says; gives the lease that stands beside it.
+    async fn restore(&mut self) -> Result<Option<(DriverId, At)>, Error> {
+        let mut lease = None;
+        if let Some(loaded) = self
+            .engine
+            .store
+            .load(&self.state.tenant, &self.state.run)
+            .await?
+        {
+            self.state = loaded.state;
+            self.tail = u64::from(loaded.tail);
+            lease = loaded.lease;
+        }
+        self.durable = self.state.last_event;
+        self.pending.clear();
+        Ok(lease)
+    }
+}

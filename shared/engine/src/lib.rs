@@ -1,0 +1,87 @@
+//! The driver of runs: load, decide, commit, perform.
+//!
+//! One engine serves every tenant of a process. The orchestrator gives it queue messages, the stream function has it drive
+//! a run while the client listens, the worker has it perform one tool call, the janitor has it look for what got stuck.
+//! All of them go through the same rules in `domain::run` and the same fence in `store`.
+//!
+//! **Invariant:** an effect that needs an intent starts only after the commit that holds the intent was accepted. The
+//! engine decides nothing itself and reads the clock in one place, [`Engine::now`].
+
+mod commands;
+mod drive;
+mod driver;
+mod error;
+mod known;
+mod perform;
+mod report;
+mod sweep;
+pub mod tools;
+
+use std::sync::Arc;
+
+pub use commands::{Admitted, NewRun, Recorded};
+use domain::time::At;
+pub use drive::{Limits, Outcome, Signal, Work};
+pub use error::Error;
+use gateway::Gateway;
+use known::Definitions;
+use queue::Queue;
+use store::Store;
+pub use sweep::Swept;
+use tools::Tools;
+
+/// What tells the time: the system's clock, or a test's.
+pub type Clock = Arc<dyn Fn() -> At + Send + Sync>;
+
+/// Everything that a run needs to be driven. A clone is cheap and shares all of it.
+#[derive(Clone)]
+pub struct Engine {
+    /// The table and the large payloads.
+    pub store: Store,
+    /// The run queues and the task queue.
+    pub queue: Queue,
+    gateway: Gateway,
+    tools: Tools,
+    definitions: Arc<Definitions>,
+    clock: Clock,
+}
+
+impl Engine {
+    /// An engine over these adapters, on the system's clock.
+    #[must_use]
+    pub fn new(store: Store, queue: Queue, gateway: Gateway, tools: Tools) -> Self {
+        Self::with_clock(store, queue, gateway, tools, Arc::new(system_clock))
+    }
+
+    /// An engine whose time is `clock`'s.
+    #[must_use]
+    pub fn with_clock(
+        store: Store,
+        queue: Queue,
+        gateway: Gateway,
+        tools: Tools,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            store,
+            queue,
+            gateway,
+            tools,
+            definitions: Arc::new(Definitions::new()),
+            clock,
+        }
+    }
+
+    /// The instant that decisions are made at.
+    #[must_use]
+    pub fn now(&self) -> At {
+        (self.clock)()
+    }
+}
+
+fn system_clock() -> At {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    At(since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }))
+}

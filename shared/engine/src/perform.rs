@@ -1,0 +1,182 @@
+//! Performing what the log owes the world.
+
+use std::sync::Arc;
+
+use domain::id::DriverId;
+use domain::run::{Command, Effect, Error as RunError, ErrorCode, Known, State, decide};
+use domain::run::{Commit, Head};
+use domain::tool::Place;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use queue::ToolMessage;
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::drive::Signal;
+use crate::driver::Ended;
+use crate::tools::Call;
+use crate::{Engine, Error};
+
+impl Engine {
+    /// A new name for a driver: a claim is never mistaken for an earlier one of the same process.
+    #[must_use]
+    pub(crate) fn new_driver(&self) -> DriverId {
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        DriverId::parse(&id).expect("32 hexadecimal digits are a driver id")
+    }
+
+    /// Begins an effect. What it resolves to is the command that tells the run of its end; nothing for an effect whose end
+    /// another process will tell.
+    pub(crate) fn perform<'a>(
+        &'a self,
+        known: &Arc<Known>,
+        state: &State,
+        effect: Effect,
+        listener: Option<UnboundedSender<Signal>>,
+    ) -> BoxFuture<'a, Ended> {
+        match effect {
+            Effect::CallModel {
+                frame,
+                step,
+                attempt,
+                max_output_tokens,
+            } => {
+                let known = known.clone();
+                let transcript = state
+                    .frames
+                    .get(&frame)
+                    .map(|frame| frame.transcript.clone())
+                    .unwrap_or_default();
+                async move {
+                    let request = known.request(&transcript, max_output_tokens);
+                    let outcome = match listener {
+                        Some(listener) => {
+                            self.gateway
+                                .stream(&request, |delta| {
+                                    if let gateway::Delta::Text { text } = delta {
+                                        let _gone = listener.send(Signal::Delta {
+                                            step,
+                                            attempt,
+                                            text,
+                                        });
+                                    }
+                                })
+                                .await
+                        }
+                        None => self.gateway.call(&request).await,
+                    };
+                    Ok(Some(Command::Answered {
+                        frame,
+                        step,
+                        attempt,
+                        outcome,
+                    }))
+                }
+                .boxed()
+            }
+            Effect::CallTool {
+                frame,
+                step,
+                call,
+                request,
+                place: Place::Worker,
+                due_at,
+                effect,
+                ..
+            } => {
+                let lane = state
+                    .created
+                    .as_ref()
+                    .map(|created| created.lane)
+                    .unwrap_or_default();
+                let message = ToolMessage {
+                    lane,
+                    frame,
+                    step,
+                    call,
+                    effect,
+                    tool: request.name,
+                    arguments: request.arguments,
+                    due_at,
+                    ..ToolMessage::new(state.tenant.clone(), state.run.clone())
+                };
+                async move {
+                    self.queue.send_tool(&message).await?;
+                    Ok(None)
+                }
+                .boxed()
+            }
+            Effect::CallTool {
+                frame,
+                step,
+                call,
+                request,
+                due_at,
+                effect,
+                ..
+            } => {
+                let timeout_ms = due_at.since_ms(self.now());
+                async move {
+                    let asked = Call {
+                        tool: &request.name,
+                        arguments: &request.arguments,
+                        effect: &effect,
+                        timeout_ms,
+                    };
+                    let outcome = self.tools.call(asked).await;
+                    Ok(Some(Command::Returned {
+                        frame,
+                        step,
+                        call,
+                        outcome,
+                    }))
+                }
+                .boxed()
+            }
+        }
+    }
+
+    /// Ends a run that cannot be decided on at all.
+    pub(crate) async fn fail(
+        &self,
+        state: &State,
+        code: ErrorCode,
+        message: &str,
+    ) -> Result<(), Error> {
+        let now = self.now();
+        let command = Command::Fail(RunError {
+            code,
+            message: message.to_owned(),
+        });
+        let events = decide(state, &command, now)?;
+        self.write(state, events, now).await
+    }
+
+    /// Commits events that somebody other than a driver decided.
+    pub(crate) async fn write(
+        &self,
+        state: &State,
+        events: Vec<domain::run::Event>,
+        now: domain::time::At,
+    ) -> Result<(), Error> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let commit = Commit {
+            first: state.next_event(),
+            at: now,
+            driver: None,
+            events,
+        };
+        let mut next = state.clone();
+        domain::run::evolve(&mut next, &commit);
+        let head = commit
+            .events
+            .iter()
+            .any(domain::run::Event::moves_head)
+            .then(|| Head::of(&next));
+        self.store
+            .append(&state.tenant, &state.run, &commit, head.as_ref())
+            .await?;
+        Ok(())
+    }
+}
