@@ -1,0 +1,80 @@
+//! The router as a Lambda function behind API Gateway.
+
+use std::convert::Infallible;
+
+use axum::Router;
+use axum::response::Response;
+use http::Uri;
+use http::uri::PathAndQuery;
+use lambda_http::tower::ServiceExt as _;
+use lambda_http::{Body, Error, Request, RequestExt as _, service_fn};
+
+use crate::{Api, Config, router};
+
+/// Serves buffered answers until Lambda ends the process.
+///
+/// # Errors
+/// When the environment lacks a setting, or the Runtime API fails.
+pub async fn run() -> Result<(), Error> {
+    let router = start("api")?;
+    lambda_http::run_concurrent(service_fn(move |request: Request| {
+        let router = router.clone();
+        async move { buffer(serve(router, request).await).await }
+    }))
+    .await
+}
+
+/// Serves streamed answers until Lambda ends the process.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_streaming() -> Result<(), Error> {
+    let router = start("stream")?;
+    lambda_http::run_with_streaming_response_concurrent(service_fn(move |request: Request| {
+        let router = router.clone();
+        async move { Ok::<_, Infallible>(serve(router, request).await) }
+    }))
+    .await
+}
+
+fn start(function: &str) -> Result<Router, Error> {
+    telemetry::init(function);
+    let engine = wiring::engine()?;
+    Ok(router(Api::new(engine, Config::default())))
+}
+
+pub(crate) async fn serve(router: Router, mut request: Request) -> Response {
+    if let Some(uri) = without_stage(&request) {
+        *request.uri_mut() = uri;
+    }
+    match router.oneshot(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    }
+}
+
+/// The address as the client sees it behind its own name: `lambda_http` puts the stage before the path.
+fn without_stage(request: &Request) -> Option<Uri> {
+    let path = request.raw_http_path();
+    if path.is_empty() || path == request.uri().path() {
+        return None;
+    }
+    let mut parts = request.uri().clone().into_parts();
+    let target = match request.uri().query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    parts.path_and_query = Some(PathAndQuery::try_from(target).ok()?);
+    Uri::from_parts(parts).ok()
+}
+
+/// The answer in one piece: the concurrent runner wants it `Sync`, which a stream is not.
+pub(crate) async fn buffer(response: Response) -> Result<http::Response<Body>, Error> {
+    let (parts, body) = response.into_parts();
+    let bytes = axum::body::to_bytes(body, usize::MAX).await?;
+    let body = match String::from_utf8(bytes.into()) {
+        Ok(text) => Body::Text(text),
+        Err(binary) => Body::Binary(binary.into_bytes()),
+    };
+    Ok(http::Response::from_parts(parts, body))
+}

@@ -1,0 +1,324 @@
+//! Every way in which a request can fail: the one place that knows status codes of errors.
+//!
+//! Bodies are problem details (RFC 9457). A code never changes meaning; `type` is its address.
+
+use axum::response::{IntoResponse, Response};
+use domain::agent::FieldError;
+use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+use serde::Serialize;
+
+/// What the address of a problem type begins with.
+pub const TYPE_PREFIX: &str = "https://skein.dev/problems/";
+
+/// Why a request was not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// The body is not JSON.
+    MalformedJson(String),
+    /// Query parameters or parts of the path break a rule.
+    InvalidParameter(Vec<Finding>),
+    /// A header breaks a rule.
+    InvalidHeader(Finding),
+    /// The cursor was not given out for this list.
+    InvalidCursor,
+    /// The cursor was given out too long ago.
+    ExpiredCursor,
+    /// There is no credential, or it is none of ours.
+    Unauthenticated,
+    /// The API key is past its expiry.
+    KeyExpired,
+    /// The API key was revoked.
+    KeyRevoked,
+    /// The API key may not do this.
+    ScopeMissing(&'static str),
+    /// There is no such resource, or it is somebody else's.
+    NotFound,
+    /// The resource has no such method.
+    MethodNotAllowed,
+    /// The agent is archived.
+    AgentArchived,
+    /// The body is larger than this many bytes.
+    BodyTooLarge(usize),
+    /// The body is of another media type than JSON.
+    UnsupportedMediaType,
+    /// The body breaks rules.
+    InvalidBody(Vec<Finding>),
+    /// The idempotency key came with another body before.
+    IdempotencyKeyReused,
+    /// A fault of ours.
+    Internal,
+    /// Something that this depends on fails; it passes.
+    Unavailable,
+}
+
+/// What is wrong, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Where.
+    #[serde(flatten)]
+    pub place: Place,
+    /// What is wrong and what would be right.
+    pub detail: String,
+}
+
+/// A place in a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// JSON Pointer (RFC 6901) into the body.
+    Pointer(String),
+    /// Name of a query parameter or a part of the path.
+    Parameter(String),
+    /// Name of a header.
+    Header(&'static str),
+}
+
+impl Finding {
+    /// A finding in the body.
+    pub fn body(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::new(Place::Pointer(pointer.into()), detail)
+    }
+
+    /// A finding in the query or the path.
+    pub fn parameter(name: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::new(Place::Parameter(name.into()), detail)
+    }
+
+    /// A finding in a header.
+    pub fn header(name: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(Place::Header(name), detail)
+    }
+
+    fn new(place: Place, detail: impl Into<String>) -> Self {
+        Self {
+            place,
+            detail: detail.into(),
+        }
+    }
+}
+
+impl From<FieldError> for Finding {
+    fn from(error: FieldError) -> Self {
+        Self::body(error.pointer, error.detail)
+    }
+}
+
+impl Problem {
+    /// One wrong query parameter or part of the path.
+    pub fn parameter(name: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::InvalidParameter(vec![Finding::parameter(name, detail)])
+    }
+
+    /// One wrong field of the body.
+    pub fn field(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::InvalidBody(vec![Finding::body(pointer, detail)])
+    }
+
+    /// Status, code and title.
+    #[must_use]
+    pub fn kind(&self) -> (StatusCode, &'static str, &'static str) {
+        use StatusCode as S;
+        match self {
+            Self::MalformedJson(_) => (
+                S::BAD_REQUEST,
+                "malformed_json",
+                "The body is not valid JSON",
+            ),
+            Self::InvalidParameter(_) => (
+                S::BAD_REQUEST,
+                "invalid_parameter",
+                "A parameter of the address is not valid",
+            ),
+            Self::InvalidHeader(_) => (S::BAD_REQUEST, "invalid_header", "A header is not valid"),
+            Self::InvalidCursor => (
+                S::BAD_REQUEST,
+                "invalid_cursor",
+                "The cursor does not belong to this list",
+            ),
+            Self::ExpiredCursor => (S::BAD_REQUEST, "expired_cursor", "The cursor has expired"),
+            Self::Unauthenticated => (
+                S::UNAUTHORIZED,
+                "unauthenticated",
+                "A valid API key is needed",
+            ),
+            Self::KeyExpired => (S::UNAUTHORIZED, "key_expired", "The API key has expired"),
+            Self::KeyRevoked => (S::UNAUTHORIZED, "key_revoked", "The API key was revoked"),
+            Self::ScopeMissing(_) => (S::FORBIDDEN, "scope_missing", "The API key lacks a scope"),
+            Self::NotFound => (S::NOT_FOUND, "not_found", "There is no such resource"),
+            Self::MethodNotAllowed => (
+                S::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "The resource has no such method",
+            ),
+            Self::AgentArchived => (S::CONFLICT, "agent_archived", "The agent is archived"),
+            Self::BodyTooLarge(_) => (
+                S::PAYLOAD_TOO_LARGE,
+                "body_too_large",
+                "The body is too large",
+            ),
+            Self::UnsupportedMediaType => (
+                S::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                "The body is not declared as JSON",
+            ),
+            Self::InvalidBody(_) => (
+                S::UNPROCESSABLE_ENTITY,
+                "invalid_body",
+                "The body breaks a rule",
+            ),
+            Self::IdempotencyKeyReused => (
+                S::UNPROCESSABLE_ENTITY,
+                "idempotency_key_reused",
+                "The idempotency key was used with another body",
+            ),
+            Self::Internal => (S::INTERNAL_SERVER_ERROR, "internal", "Something went wrong"),
+            Self::Unavailable => (
+                S::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "The service cannot answer now",
+            ),
+        }
+    }
+
+    fn detail(&self) -> Option<String> {
+        let text = match self {
+            Self::MalformedJson(detail) => return Some(detail.clone()),
+            Self::ScopeMissing(scope) => return Some(format!("This needs the scope `{scope}`.")),
+            Self::BodyTooLarge(limit) => return Some(format!("At most {limit} bytes are taken.")),
+            Self::InvalidCursor => {
+                "Start over without a cursor; a cursor goes with the filters it was given out for."
+            }
+            Self::ExpiredCursor => "Cursors are good for a day. Start over without one.",
+            Self::Unauthenticated => {
+                "Send a key as `Authorization: Bearer skn_...` or as `X-Api-Key: skn_...`."
+            }
+            Self::AgentArchived => "No runs can be created of it; those under way go on.",
+            Self::UnsupportedMediaType => "Send `Content-Type: application/json`.",
+            Self::Internal => {
+                "The fault is ours and was recorded under the request id in `instance`."
+            }
+            Self::Unavailable => "The same request can be sent again.",
+            Self::InvalidParameter(_)
+            | Self::InvalidHeader(_)
+            | Self::KeyExpired
+            | Self::KeyRevoked
+            | Self::NotFound
+            | Self::MethodNotAllowed
+            | Self::InvalidBody(_)
+            | Self::IdempotencyKeyReused => return None,
+        };
+        Some(text.to_owned())
+    }
+
+    fn findings(&self) -> &[Finding] {
+        match self {
+            Self::InvalidParameter(findings) | Self::InvalidBody(findings) => findings,
+            Self::InvalidHeader(finding) => std::slice::from_ref(finding),
+            _ => &[],
+        }
+    }
+
+    /// The answer that says so to the request named `instance`.
+    #[must_use]
+    pub fn response(&self, instance: &str) -> Response {
+        let (status, code, title) = self.kind();
+        let body = Body {
+            r#type: format!("{TYPE_PREFIX}{code}"),
+            title,
+            status: status.as_u16(),
+            code,
+            detail: self.detail(),
+            errors: self.findings(),
+            instance,
+        };
+        let json = serde_json::to_vec(&body).expect("a problem is plain data with text keys");
+        let mut response = Response::new(json.into());
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        match self {
+            Self::Unauthenticated => {
+                headers.insert(
+                    WWW_AUTHENTICATE,
+                    HeaderValue::from_static("Bearer realm=\"skein\""),
+                );
+            }
+            Self::KeyExpired | Self::KeyRevoked => {
+                headers.insert(
+                    WWW_AUTHENTICATE,
+                    HeaderValue::from_static("Bearer realm=\"skein\", error=\"invalid_token\""),
+                );
+            }
+            Self::Unavailable => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    code: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [Finding],
+    instance: &'a str,
+}
+
+impl IntoResponse for Problem {
+    /// An answer without a body; the edge writes the body, since only it knows the request's id.
+    fn into_response(self) -> Response {
+        let mut response = self.kind().0.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<store::Error> for Problem {
+    fn from(error: store::Error) -> Self {
+        match &error {
+            store::Error::BadCursor => Self::InvalidCursor,
+            store::Error::ExpiredCursor => Self::ExpiredCursor,
+            store::Error::Missing | store::Error::BadKeyId => Self::NotFound,
+            store::Error::TooLarge { limit_bytes, .. } => {
+                Self::BodyTooLarge(usize::try_from(*limit_bytes).unwrap_or(usize::MAX))
+            }
+            store::Error::Raced => Self::Unavailable,
+            _ => Self::of_fault(&error, error.is_transient()),
+        }
+    }
+}
+
+impl From<engine::Error> for Problem {
+    fn from(error: engine::Error) -> Self {
+        match error {
+            engine::Error::Store(error) => error.into(),
+            other => Self::of_fault(&other, other.is_transient()),
+        }
+    }
+}
+
+impl Problem {
+    fn of_fault(error: &dyn std::error::Error, transient: bool) -> Self {
+        let chain = telemetry::chain(error);
+        tracing::error!(error = %chain, transient, "a request failed");
+        if transient {
+            Self::Unavailable
+        } else {
+            Self::Internal
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,206 @@
+//! Runs: list, read, cancel, and what their steps used.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use domain::id::{AgentId, RunId};
+use domain::run::Status;
+use engine::Recorded;
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use store::RunFilter;
+use utoipa::ToSchema;
+
+use crate::address::{Params, Path};
+use crate::auth::{As, RunsRead, RunsWrite};
+use crate::body::Optional;
+use crate::steps::{Step, Steps};
+use crate::view::{List, Run};
+use crate::{Api, Problem, schema};
+
+const MAX_PAGE: u32 = 100;
+const PAGE: u32 = 20;
+/// Commits read at once for the steps of a run.
+const COMMITS: u32 = 1_000;
+
+/// List runs
+///
+/// Newest first. A run that was created or changed within the last second may be missing or stand as it was.
+#[utoipa::path(
+    get,
+    path = "/v1/runs",
+    operation_id = "list_runs",
+    tag = "runs",
+    params(
+        ("status" = Option<schema::Status>, Query, description = "Only those of this status"),
+        ("agent" = Option<String>, Query, description = "Only those of this agent"),
+        ("created_after" = Option<String>, Query, description = "Only those created at this instant (RFC 3339) or later"),
+        ("created_before" = Option<String>, Query, description = "Only those created before this instant (RFC 3339)"),
+        ("limit" = Option<u32>, Query, description = "1 to 100, 20 unless given"),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
+    ),
+    responses((status = 200, description = "A page", body = List<Run>)),
+    security(("key" = ["runs:read"]))
+)]
+pub(crate) async fn list(
+    who: As<RunsRead>,
+    State(api): State<Api>,
+    params: Params,
+) -> Result<Json<List<Run>>, Problem> {
+    params.only(&[
+        "status",
+        "agent",
+        "created_after",
+        "created_before",
+        "limit",
+        "cursor",
+    ])?;
+    let limit = params.number("limit", 1..=MAX_PAGE)?.unwrap_or(PAGE);
+    let statuses = Status::ALL.map(Status::as_str).join(", ");
+    let filter = RunFilter {
+        status: params.read(
+            "status",
+            &format!("must be one of {statuses}"),
+            Status::parse,
+        )?,
+        agent: params.read("agent", "must be an agent id", |text| {
+            AgentId::parse(text).ok()
+        })?,
+        created_from: params.at("created_after")?,
+        created_to: params.at("created_before")?,
+    };
+    let (store, now) = (&api.engine.store, api.engine.now());
+    let page =
+        Box::pin(store.runs(&who.tenant, &filter, limit, params.text("cursor"), now)).await?;
+    Ok(Json(List::of(page, Run::of_head)))
+}
+
+/// Read a run
+///
+/// Its answer or error is there once it ended.
+#[utoipa::path(
+    get,
+    path = "/v1/runs/{run}",
+    operation_id = "read_run",
+    tag = "runs",
+    params(("run" = String, Path, description = "The run")),
+    responses(
+        (status = 200, description = "The run", body = Run),
+        (status = 404, description = "No such run", body = schema::Problem, content_type = "application/problem+json"),
+    ),
+    security(("key" = ["runs:read"]))
+)]
+pub(crate) async fn read(
+    who: As<RunsRead>,
+    Path(run): Path<RunId>,
+    State(api): State<Api>,
+) -> Result<Json<Run>, Problem> {
+    let read = api.engine.store.read(&who.tenant, &run, true).await?;
+    let (head, newest) = read.ok_or(Problem::NotFound)?;
+    Ok(Json(Run::of_newest(head, newest)))
+}
+
+/// Read a run's steps
+///
+/// What each model call and its tool calls used and how long they took.
+#[utoipa::path(
+    get,
+    path = "/v1/runs/{run}/steps",
+    operation_id = "list_run_steps",
+    tag = "runs",
+    params(("run" = String, Path, description = "The run")),
+    responses(
+        (status = 200, description = "The steps, in order", body = List<Step>),
+        (status = 404, description = "No such run", body = schema::Problem, content_type = "application/problem+json"),
+    ),
+    security(("key" = ["runs:read"]))
+)]
+pub(crate) async fn steps(
+    who: As<RunsRead>,
+    Path(run): Path<RunId>,
+    State(api): State<Api>,
+) -> Result<Json<List<Step>>, Problem> {
+    let mut steps = Steps::default();
+    let mut next = 1;
+    loop {
+        let commits = api
+            .engine
+            .store
+            .commits(&who.tenant, &run, next, COMMITS)
+            .await?;
+        let Some(last) = commits.last() else { break };
+        let is_end = last
+            .events
+            .last()
+            .is_some_and(domain::run::Event::is_terminal);
+        next = last.last() + 1;
+        for commit in &commits {
+            steps.take(commit);
+        }
+        if is_end {
+            break;
+        }
+    }
+    if next == 1 {
+        return Err(Problem::NotFound);
+    }
+    Ok(Json(List {
+        items: steps.finish(),
+        next_cursor: String::new(),
+    }))
+}
+
+/// Why a run is cancelled.
+#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Cancellation {
+    /// In the caller's words, at most 500 characters.
+    reason: Option<String>,
+}
+
+/// Cancel a run
+///
+/// Nothing starts in it after this. A run that ended already stays as it is; cancelling again changes nothing.
+#[utoipa::path(
+    post,
+    path = "/v1/runs/{run}/cancel",
+    operation_id = "cancel_run",
+    tag = "runs",
+    params(("run" = String, Path, description = "The run")),
+    request_body(content = Option<Cancellation>, description = "May be left out"),
+    responses(
+        (status = 200, description = "The run is over", body = Run),
+        (status = 202, description = "The run ends as soon as its driver sees this", body = Run),
+        (status = 404, description = "No such run", body = schema::Problem, content_type = "application/problem+json"),
+    ),
+    security(("key" = ["runs:write"]))
+)]
+pub(crate) async fn cancel(
+    who: As<RunsWrite>,
+    Path(run): Path<RunId>,
+    State(api): State<Api>,
+    Optional(cancellation): Optional<Cancellation>,
+) -> Result<Response, Problem> {
+    let reason = cancellation.reason;
+    if reason
+        .as_ref()
+        .is_some_and(|reason| reason.chars().count() > 500)
+    {
+        return Err(Problem::field(
+            "/reason",
+            "must have at most 500 characters",
+        ));
+    }
+    let by = format!("key {}", who.key);
+    match Box::pin(api.engine.cancel(&who.tenant, &run, &by, reason)).await? {
+        Recorded::Missing => Err(Problem::NotFound),
+        Recorded::Done(state) => {
+            let status = if state.status.is_terminal() {
+                StatusCode::OK
+            } else {
+                StatusCode::ACCEPTED
+            };
+            Ok((status, Json(Run::of_state(*state))).into_response())
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! How domain values look from outside, for the OpenAPI document: `domain` itself knows nothing of it. A test holds the two
+//! together.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use utoipa::ToSchema;
+
+/// What an agent is.
+#[derive(Debug, ToSchema)]
+#[schema(as = Agent)]
+pub struct Agent {
+    /// What it is for, for people. At most 1,000 characters.
+    #[schema(required = false)]
+    pub description: String,
+    /// The provider's model id.
+    pub model: String,
+    /// System prompt. At most 32,000 bytes.
+    #[schema(required = false)]
+    pub system: String,
+    /// How the model is to write.
+    #[schema(required = false)]
+    pub inference: Inference,
+    /// Names of the tools it may call.
+    #[schema(required = false)]
+    pub tools: Vec<String>,
+    /// What one run of it may use at most.
+    #[schema(required = false)]
+    pub caps: Caps,
+    /// JSON Schema (2020-12) that its answer must satisfy; without one the answer is text.
+    #[schema(required = false, value_type = Object)]
+    pub output_schema: Value,
+}
+
+/// How a model is to write.
+#[derive(Debug, ToSchema)]
+pub struct Inference {
+    /// Most tokens that one answer may have, 1,024 unless given.
+    #[schema(required = false, minimum = 1, maximum = 200_000)]
+    pub max_output_tokens: u32,
+    /// Randomness, 0 to 1.
+    #[schema(required = false, minimum = 0, maximum = 1)]
+    pub temperature: f32,
+    /// Nucleus sampling, 0 to 1.
+    #[schema(required = false, minimum = 0, maximum = 1)]
+    pub top_p: f32,
+    /// Texts that end an answer, at most 4.
+    #[schema(required = false)]
+    pub stop_sequences: Vec<String>,
+}
+
+/// What a run may use at most.
+#[derive(Debug, ToSchema)]
+pub struct Caps {
+    /// Model steps, 50 unless given.
+    #[schema(required = false, minimum = 1)]
+    pub steps: u32,
+    /// Tool calls, 200 unless given.
+    #[schema(required = false)]
+    pub tool_calls: u32,
+    /// Tokens of all model calls, read and written; 1,000,000 unless given.
+    #[schema(required = false)]
+    pub tokens: u64,
+    /// Price of all model calls in micro-USD; 1,000,000 unless given.
+    #[schema(required = false)]
+    pub micro_usd: u64,
+    /// Time from creation to the end, waiting included, in milliseconds; an hour unless given.
+    #[schema(required = false, minimum = 1_000)]
+    pub wall_ms: u64,
+}
+
+/// What a run has used.
+#[derive(Debug, ToSchema)]
+pub struct Totals {
+    /// Model steps started.
+    pub steps: u32,
+    /// Tool calls made.
+    pub tool_calls: u32,
+    /// Tokens read, cached ones included.
+    pub input_tokens: u64,
+    /// Tokens written.
+    pub output_tokens: u64,
+    /// Price in micro-USD.
+    pub micro_usd: u64,
+}
+
+/// Tokens that one model call used.
+#[derive(Debug, ToSchema)]
+pub struct Usage {
+    /// Tokens read at the full price.
+    pub input_tokens: u64,
+    /// Tokens written.
+    pub output_tokens: u64,
+    /// Tokens read from the provider's prompt cache.
+    #[schema(required = false)]
+    pub cache_read_tokens: u64,
+    /// Tokens written to the provider's prompt cache.
+    #[schema(required = false)]
+    pub cache_write_tokens: u64,
+}
+
+/// A version of an agent.
+#[derive(Debug, ToSchema)]
+pub struct AgentRef {
+    /// The agent.
+    pub id: String,
+    /// Its version, from 1.
+    pub version: u32,
+}
+
+/// Which run queue carries a run.
+#[derive(Debug, ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub enum Lane {
+    /// Somebody is waiting.
+    Interactive,
+    /// The default.
+    Standard,
+    /// Whenever there is room.
+    Batch,
+}
+
+/// Where a run stands.
+#[derive(Debug, ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub enum Status {
+    /// Accepted, not yet taken up.
+    Queued,
+    /// A driver works on it.
+    Running,
+    /// It waits; no process is kept for it.
+    Parked,
+    /// It ended with an answer.
+    Succeeded,
+    /// It ended without one.
+    Failed,
+    /// It was cancelled.
+    Cancelled,
+    /// Its deadline passed.
+    Expired,
+}
+
+/// Why a run failed. Some codes come with a field of their own.
+#[derive(Debug, ToSchema)]
+pub struct RunError {
+    /// The kind, for programs.
+    #[schema(example = "cap_reached")]
+    pub code: String,
+    /// What happened, for people.
+    pub message: String,
+}
+
+/// What a parked run waits for.
+#[derive(Debug, ToSchema)]
+pub struct Parked {
+    /// `timer`, `tool`, `throttled`, `retry` or `unknown_effect`.
+    pub reason: String,
+}
+
+/// A fact in a run's log. What else it holds depends on its type.
+#[derive(Debug, ToSchema)]
+pub struct Event {
+    /// The run.
+    pub run: String,
+    /// Its number, from 1 without gaps.
+    pub event: u64,
+    /// When it was written (RFC 3339).
+    pub at: String,
+    /// What kind of fact: `run_created`, `run_started`, `taken_over`, `step_started`, `model_answered`, `model_failed`,
+    /// `answer_rejected`, `tool_called`, `tool_returned`, `parked`, `resumed`, `cancel_requested`, `succeeded`, `failed`,
+    /// `cancelled`, `expired`.
+    pub r#type: String,
+    /// The other fields.
+    #[serde(flatten)]
+    #[schema(value_type = Object, additional_properties)]
+    pub fields: BTreeMap<String, Value>,
+}
+
+/// Problem details (RFC 9457).
+#[derive(Debug, ToSchema)]
+pub struct Problem {
+    /// The kind of problem, as an address that never changes meaning.
+    #[schema(example = "https://skein.dev/problems/not_found")]
+    pub r#type: String,
+    /// The kind, for people.
+    pub title: String,
+    /// The status of the answer.
+    pub status: u16,
+    /// The last part of `type`.
+    #[schema(example = "not_found")]
+    pub code: String,
+    /// What to do about it.
+    #[schema(required = false)]
+    pub detail: String,
+    /// What is wrong, place by place.
+    #[schema(required = false)]
+    pub errors: Vec<Finding>,
+    /// The id of the request.
+    pub instance: String,
+}
+
+/// What is wrong, and where: one of `pointer`, `parameter` and `header` is there.
+#[derive(Debug, ToSchema)]
+pub struct Finding {
+    /// JSON Pointer into the body.
+    #[schema(required = false)]
+    pub pointer: String,
+    /// Name of a query parameter or a part of the path.
+    #[schema(required = false)]
+    pub parameter: String,
+    /// Name of a header.
+    #[schema(required = false)]
+    pub header: String,
+    /// What is wrong and what would be right.
+    pub detail: String,
+}

@@ -1,0 +1,6 @@
+//! The function `janitor`.
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    janitor::run().await
+}

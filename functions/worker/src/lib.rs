@@ -1,0 +1,64 @@
+//! Task queue in: performs the tool calls that take long, and writes their answers into the runs' logs.
+
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
+use engine::Engine;
+use lambda_runtime::{LambdaEvent, service_fn};
+use queue::{Disposition, Record, ToolMessage};
+
+/// Tool calls of one delivery that are performed at the same time.
+const CONCURRENCY: usize = 10;
+
+/// Serves until Lambda ends the process.
+///
+/// # Errors
+/// When the environment lacks a setting, or the Runtime API fails.
+pub async fn run() -> Result<(), lambda_runtime::Error> {
+    telemetry::init("worker");
+    let engine = wiring::engine()?;
+    lambda_runtime::run_concurrent(service_fn(move |event: LambdaEvent<SqsEvent>| {
+        let engine = engine.clone();
+        async move { Ok::<_, lambda_runtime::Error>(handle(&engine, event.payload).await) }
+    }))
+    .await
+}
+
+/// Performs every tool call of a delivery.
+pub async fn handle(engine: &Engine, event: SqsEvent) -> SqsBatchResponse {
+    let queue = &engine.queue;
+    Box::pin(queue.consume(event, CONCURRENCY, |record| perform(engine, record))).await
+}
+
+async fn perform(engine: &Engine, record: Record<ToolMessage>) -> Disposition {
+    let message = record.message;
+    match Box::pin(engine.perform_tool(&message)).await {
+        Ok(_) => Disposition::Done,
+        Err(error) => {
+            tracing::error!(
+                tenant.id = %message.tenant,
+                run.id = %message.run,
+                tool = message.tool,
+                error = %telemetry::chain(&error),
+                "a tool call was not settled"
+            );
+            // What fails for good ends in the dead-letter queue, where somebody sees it.
+            Disposition::Again
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use queue::Message as _;
+
+    use super::*;
+
+    #[test]
+    fn a_delivery_holds_tool_calls() {
+        let event = include_str!("../../../events/worker-task.json");
+        let event: SqsEvent = serde_json::from_str(event).unwrap();
+        for record in event.records {
+            let message = ToolMessage::parse(&record.body.unwrap()).unwrap();
+            assert!(domain::tool::builtin(&message.tool).is_some());
+        }
+    }
+}

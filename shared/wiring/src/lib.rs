@@ -1,0 +1,144 @@
+//! The wiring that all functions share: an [`Engine`] over clients made from the environment.
+//!
+//! Settings come from `SKEIN_TABLE`, `SKEIN_BUCKET`, `SKEIN_QUEUE_INTERACTIVE`, `SKEIN_QUEUE_STANDARD`, `SKEIN_QUEUE_BATCH`,
+//! `SKEIN_QUEUE_TASKS` (URLs) and `SKEIN_CURSOR_SECRET`, all needed; `SKEIN_SCHEDULER_ROLE_ARN` and `SKEIN_SCHEDULER_GROUP`,
+//! without which long delays are made of short ones; `SKEIN_ALLOW_LOOPBACK=true`, for development. What the SDK itself reads
+//! stands in `aws`.
+
+use std::env;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use engine::Engine;
+use engine::tools::Tools;
+use gateway::{Gateway, Prices};
+use queue::{Beat, Queue, Timers};
+use store::Store;
+use telemetry::Gauges;
+
+/// Longest time to the head of a model's answer: for one that is not streamed, to its end.
+const MODEL_PATIENCE: Duration = Duration::from_secs(300);
+/// Fewest bytes of the secret that cursors are signed with.
+const MIN_SECRET_BYTES: usize = 32;
+
+/// An engine over AWS, or over whatever `AWS_ENDPOINT_URL*` names.
+///
+/// # Errors
+/// When a setting is missing or cannot be used.
+pub fn engine() -> anyhow::Result<Engine> {
+    aws::install_crypto();
+    let settings = Settings::read(|name| env::var(name).ok())?;
+    let config = aws::config();
+    let payloads = aws_sdk_s3::config::Builder::from(&config)
+        .force_path_style(aws::s3_path_style())
+        .build();
+    let store = Store::new(
+        aws_sdk_dynamodb::Client::new(&config),
+        aws_sdk_s3::Client::from_conf(payloads),
+        settings.store,
+    );
+    let scheduler = settings
+        .queue
+        .timers
+        .is_some()
+        .then(|| aws_sdk_scheduler::Client::new(&config));
+    let queue = Queue::new(aws_sdk_sqs::Client::new(&config), scheduler, settings.queue);
+    let models = aws_sdk_bedrockruntime::Client::new(&aws::patient(&config, MODEL_PATIENCE));
+    let gateway = Gateway::new(models, Prices::builtin());
+    if settings.tools.allow_loopback {
+        tracing::warn!(
+            "tools may reach this machine: never set SKEIN_ALLOW_LOOPBACK in production"
+        );
+    }
+    Ok(Engine::new(
+        store,
+        queue,
+        gateway,
+        Tools::new(settings.tools),
+    ))
+}
+
+/// Gauges of one function, in CloudWatch.
+pub fn gauges(function: &str) -> Gauges {
+    let config = aws::config();
+    Gauges::new(aws_sdk_cloudwatch::Client::new(&config), function)
+}
+
+struct Settings {
+    store: store::Config,
+    queue: queue::Config,
+    tools: engine::tools::Config,
+}
+
+impl Settings {
+    fn read(variable: impl Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
+        let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let need = |name: &str| set(name).with_context(|| format!("{name} is not set"));
+        let secret = need("SKEIN_CURSOR_SECRET")?;
+        if secret.len() < MIN_SECRET_BYTES {
+            bail!("SKEIN_CURSOR_SECRET must have at least {MIN_SECRET_BYTES} bytes");
+        }
+        let timers = match (
+            set("SKEIN_SCHEDULER_ROLE_ARN"),
+            set("SKEIN_SCHEDULER_GROUP"),
+        ) {
+            (Some(role_arn), Some(group)) => Some(Timers { group, role_arn }),
+            (None, None) => None,
+            _ => bail!("SKEIN_SCHEDULER_ROLE_ARN and SKEIN_SCHEDULER_GROUP go together"),
+        };
+        Ok(Self {
+            store: store::Config::new(need("SKEIN_TABLE")?, need("SKEIN_BUCKET")?, secret),
+            queue: queue::Config {
+                interactive_url: need("SKEIN_QUEUE_INTERACTIVE")?,
+                standard_url: need("SKEIN_QUEUE_STANDARD")?,
+                batch_url: need("SKEIN_QUEUE_BATCH")?,
+                tasks_url: need("SKEIN_QUEUE_TASKS")?,
+                timers,
+                beat: Beat::default(),
+            },
+            tools: engine::tools::Config {
+                allow_loopback: set("SKEIN_ALLOW_LOOPBACK").is_some_and(|value| value == "true"),
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(over: &[(&str, &str)]) -> anyhow::Result<Settings> {
+        Settings::read(|name| match over.iter().find(|(known, _)| *known == name) {
+            Some((_, value)) => Some((*value).to_owned()),
+            None if name.starts_with("SKEIN_SCHEDULER") || name == "SKEIN_ALLOW_LOOPBACK" => None,
+            None => Some("x".repeat(32)),
+        })
+    }
+
+    fn refusal(over: &[(&str, &str)]) -> String {
+        read(over)
+            .err()
+            .map(|error| error.to_string())
+            .unwrap_or_default()
+    }
+
+    #[test]
+    fn a_missing_setting_is_named() {
+        assert_eq!(refusal(&[("SKEIN_TABLE", "")]), "SKEIN_TABLE is not set");
+        assert!(refusal(&[("SKEIN_CURSOR_SECRET", "short")]).contains("at least 32 bytes"));
+        assert!(refusal(&[("SKEIN_SCHEDULER_GROUP", "timers")]).contains("go together"));
+    }
+
+    #[test]
+    fn development_switches_are_off_unless_asked_for() {
+        let settings = read(&[]).unwrap();
+        assert!(!settings.tools.allow_loopback);
+        assert!(settings.queue.timers.is_none());
+        assert!(
+            read(&[("SKEIN_ALLOW_LOOPBACK", "true")])
+                .unwrap()
+                .tools
+                .allow_loopback
+        );
+    }
+}
