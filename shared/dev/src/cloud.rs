@@ -1,0 +1,236 @@
+//! The stand-ins together, with the resources that the template makes on AWS.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use aws_config::retry::RetryConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use axum::Router;
+use engine::tools::{self, Tools};
+use engine::{Clock, Engine};
+use gateway::{Gateway, Prices};
+use local::bedrock::{self, Bridge, Models};
+use local::cloudwatch::Metrics;
+use local::s3::Payloads;
+use local::scheduler::Schedules;
+use local::sqs::{self, Queues};
+use local::table::Table;
+use local::wire::{self, Faults, Meter};
+use queue::{Beat, Queue};
+use store::Store;
+
+/// The queues, as the template names them; each has a dead-letter queue of the same name with `-dlq` behind it.
+pub const QUEUES: [&str; 4] = ["runs-interactive", "runs-standard", "runs-batch", "tasks"];
+/// The table's name.
+pub(crate) const TABLE: &str = "skein";
+/// The bucket's name.
+pub(crate) const BUCKET: &str = "skein-payloads";
+/// The region that everything believes to be in.
+pub(crate) const REGION: &str = "us-east-1";
+/// What cursors are signed with here. On AWS it is a generated secret.
+pub(crate) const CURSOR_SECRET: &str = "a-secret-for-this-machine-alone-not-for-the-cloud";
+
+/// How often a message is delivered before it goes to its dead-letter queue (template: `maxReceiveCount`).
+const MAX_RECEIVES: u32 = 10;
+/// Visibility timeout of every queue in seconds (S1-08).
+const VISIBILITY_S: u32 = 300;
+
+/// The first wait before a retry without sockets: nothing there needs time to recover.
+const FIRST_BACKOFF: Duration = Duration::from_millis(5);
+
+/// How the stand-ins are to be.
+#[derive(Clone, Debug, Default)]
+pub struct CloudConfig {
+    /// An OpenAI-compatible server for models whose id does not start with `local.`.
+    pub bridge: Option<Bridge>,
+}
+
+/// The stand-ins of every AWS service that the platform uses. A clone shares all of them.
+#[derive(Clone)]
+pub struct Cloud {
+    /// The table.
+    pub table: Table,
+    /// The queues.
+    pub queues: Queues,
+    /// The one-shot timers.
+    pub schedules: Schedules,
+    /// The gauges.
+    pub metrics: Metrics,
+    /// The large payloads.
+    pub payloads: Payloads,
+    /// The models.
+    pub models: Models,
+    /// Counts every request that reaches a stand-in.
+    pub meter: Meter,
+    /// Makes requests fail, on demand.
+    pub faults: Faults,
+}
+
+impl Cloud {
+    /// Opens the stand-ins on a folder, or in memory, and makes what is missing: table, bucket, queues.
+    ///
+    /// # Errors
+    /// When a file of the folder is damaged or cannot be used; the text names it.
+    pub async fn open(folder: Option<&Path>, config: CloudConfig) -> anyhow::Result<Self> {
+        let queues = Queues::open(folder.map(|folder| folder.join("queues")).as_deref())?;
+        let cloud = Self {
+            table: Table::open(folder)?,
+            schedules: Schedules::open(
+                folder.map(|folder| folder.join("timers")).as_deref(),
+                queues.clone(),
+            )?,
+            queues,
+            metrics: Metrics::default(),
+            payloads: Payloads::open(folder.map(|folder| folder.join("payloads")).as_deref())?,
+            models: Models::new(bedrock::Config {
+                bridge: config.bridge,
+            }),
+            meter: Meter::new(),
+            faults: Faults::none(),
+        };
+        for name in QUEUES {
+            let dead = format!("{name}-dlq");
+            cloud.queues.create(&dead, &BTreeMap::new())?;
+            let redrive = serde_json::json!({"deadLetterTargetArn": sqs::arn(&dead), "maxReceiveCount": MAX_RECEIVES});
+            let attributes = BTreeMap::from([
+                ("VisibilityTimeout".to_owned(), VISIBILITY_S.to_string()),
+                ("RedrivePolicy".to_owned(), redrive.to_string()),
+            ]);
+            cloud.queues.create(name, &attributes)?;
+        }
+        // Whoever had a message in flight is gone: this folder is ours alone.
+        cloud.queues.release_in_flight()?;
+        cloud
+            .store()
+            .provision()
+            .await
+            .context("making the table and the bucket")?;
+        Ok(cloud)
+    }
+
+    /// The stand-ins as HTTP services, by the name in `AWS_ENDPOINT_URL_<name>`.
+    pub fn services(&self) -> [(&'static str, Router); 6] {
+        let plain = [
+            ("DYNAMODB", self.table.router()),
+            ("SQS", self.queues.router()),
+            ("S3", self.payloads.router()),
+            ("BEDROCK_RUNTIME", self.models.router()),
+            ("SCHEDULER", self.schedules.router()),
+            ("CLOUDWATCH", self.metrics.router()),
+        ];
+        plain.map(|(name, router)| (name, self.meter.wrap(self.faults.wrap(router))))
+    }
+
+    fn sdk(&self, name: &str) -> SdkConfig {
+        let router = self
+            .services()
+            .into_iter()
+            .find_map(|(service, router)| (service == name).then_some(router));
+        SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(REGION))
+            .endpoint_url("http://cloud.local")
+            .credentials_provider(SharedCredentialsProvider::new(Credentials::new(
+                "local", "local", None, None, "local",
+            )))
+            .http_client(wire::connector(router.unwrap_or_default()))
+            .retry_config(RetryConfig::standard().with_initial_backoff(FIRST_BACKOFF))
+            .stalled_stream_protection(
+                aws_config::stalled_stream_protection::StalledStreamProtectionConfig::disabled(),
+            )
+            .build()
+    }
+
+    /// A store over the stand-ins, without sockets.
+    #[must_use]
+    pub fn store(&self) -> Store {
+        let table = aws_sdk_dynamodb::Client::new(&self.sdk("DYNAMODB"));
+        let s3 = aws_sdk_s3::config::Builder::from(&self.sdk("S3"))
+            .force_path_style(true)
+            .build();
+        Store::new(
+            table,
+            aws_sdk_s3::Client::from_conf(s3),
+            store::Config::new(TABLE, BUCKET, CURSOR_SECRET),
+        )
+    }
+
+    /// The queues as functions see them, without sockets.
+    #[must_use]
+    pub fn queue(&self) -> Queue {
+        let [interactive, standard, batch, tasks] = QUEUES.map(sqs::url);
+        let config = queue::Config {
+            interactive_url: interactive,
+            standard_url: standard,
+            batch_url: batch,
+            tasks_url: tasks,
+            timers: Some(queue::Timers {
+                group: "skein".to_owned(),
+                role_arn: "arn:aws:iam::000000000000:role/skein".to_owned(),
+            }),
+            beat: Beat::default(),
+        };
+        let scheduler = aws_sdk_scheduler::Client::new(&self.sdk("SCHEDULER"));
+        Queue::new(
+            aws_sdk_sqs::Client::new(&self.sdk("SQS")),
+            Some(scheduler),
+            config,
+        )
+    }
+
+    /// An engine over the stand-ins, without sockets, on the clock given or the system's.
+    #[must_use]
+    pub fn engine(&self, clock: Option<Clock>) -> Engine {
+        let gateway = Gateway::new(
+            aws_sdk_bedrockruntime::Client::new(&self.sdk("BEDROCK_RUNTIME")),
+            Prices::builtin(),
+        );
+        let tools = Tools::new(tools::Config {
+            allow_loopback: true,
+        });
+        match clock {
+            Some(clock) => Engine::with_clock(self.store(), self.queue(), gateway, tools, clock),
+            None => Engine::new(self.store(), self.queue(), gateway, tools),
+        }
+    }
+
+    /// What a function's environment says of this cloud, given where each service listens.
+    pub(crate) fn environment(
+        &self,
+        endpoints: &BTreeMap<&'static str, String>,
+    ) -> BTreeMap<String, String> {
+        let [interactive, standard, batch, tasks] = QUEUES.map(sqs::url);
+        let mut environment: BTreeMap<String, String> = [
+            ("AWS_ACCESS_KEY_ID", "local".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
+            ("AWS_REGION", REGION.to_owned()),
+            ("AWS_DEFAULT_REGION", REGION.to_owned()),
+            ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
+            ("AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH", "true".to_owned()),
+            ("SKEIN_TABLE", TABLE.to_owned()),
+            ("SKEIN_BUCKET", BUCKET.to_owned()),
+            ("SKEIN_QUEUE_INTERACTIVE", interactive),
+            ("SKEIN_QUEUE_STANDARD", standard),
+            ("SKEIN_QUEUE_BATCH", batch),
+            ("SKEIN_QUEUE_TASKS", tasks),
+            ("SKEIN_CURSOR_SECRET", CURSOR_SECRET.to_owned()),
+            ("SKEIN_SCHEDULER_GROUP", "skein".to_owned()),
+            (
+                "SKEIN_SCHEDULER_ROLE_ARN",
+                "arn:aws:iam::000000000000:role/skein".to_owned(),
+            ),
+            ("SKEIN_STAGE", "dev".to_owned()),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
+        for (name, url) in endpoints {
+            environment.insert(format!("AWS_ENDPOINT_URL_{name}"), url.clone());
+        }
+        environment
+    }
+}
