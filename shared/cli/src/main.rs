@@ -1,0 +1,76 @@
+//! `skein`: the platform on one machine, and everything a person types.
+//!
+//! Without a command it is `skein dev`. `skein function <name>` is what the local cloud starts: exactly the `main` of that
+//! Lambda function. All other commands talk to the HTTP API like any client.
+
+mod agents;
+mod args;
+mod client;
+mod dev;
+mod doctor;
+mod output;
+mod run;
+mod runs;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use args::{Cli, Command};
+use output::Failure;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return output::fail(&Failure::Other(error.into())),
+    };
+    match runtime.block_on(perform(cli)) {
+        Ok(code) => code,
+        Err(failure) => output::fail(&failure),
+    }
+}
+
+async fn perform(cli: Cli) -> Result<ExitCode, Failure> {
+    let command = cli
+        .command
+        .unwrap_or_else(|| Command::Dev(args::Dev::default()));
+    match command {
+        Command::Dev(dev) => dev::dev(dev).await,
+        Command::Function { name } => function(&name).await,
+        Command::Run(run) => run::run(&cli.server.client()?, run).await,
+        Command::Runs(command) => runs::runs(&cli.server.client()?, command).await,
+        Command::Agents(command) => agents::agents(&cli.server.client()?, command).await,
+        Command::Doctor => doctor::doctor(&cli.server).await,
+        Command::Openapi => {
+            output::line(
+                &api::openapi()
+                    .to_pretty_json()
+                    .map_err(anyhow::Error::from)?,
+            );
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "skein", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Runs one Lambda function, as its own binary would.
+async fn function(name: &str) -> Result<ExitCode, Failure> {
+    local::lambda::end_with_parent();
+    let ran = match name {
+        "api" => api::run().await,
+        "stream" => stream::run().await,
+        "orchestrator" => orchestrator::run().await,
+        "worker" => worker::run().await,
+        "janitor" => janitor::run().await,
+        other => return Err(anyhow::anyhow!("there is no function `{other}`").into()),
+    };
+    ran.map_err(|error| Failure::Other(anyhow::anyhow!(error)))?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,189 @@
+//! `skein runs`.
+
+use std::process::ExitCode;
+
+use futures_util::StreamExt;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::args::Runs;
+use crate::client::{Client, Sent, events};
+use crate::output::{self, Failure};
+use crate::run::Watch;
+
+pub(crate) async fn runs(client: &Client, command: Runs) -> Result<ExitCode, Failure> {
+    match command {
+        Runs::Ls {
+            status,
+            agent,
+            limit,
+            json,
+        } => list(client, status, agent, limit, json).await?,
+        Runs::Show { run, json } => show(client, &run, json).await?,
+        Runs::Events {
+            run,
+            after,
+            follow,
+            json,
+        } => print_events(client, &run, after, follow, json).await?,
+        Runs::Cancel { run, reason } => {
+            let body = json!({"reason": reason});
+            let request = client
+                .request(Method::POST, &format!("/v1/runs/{run}/cancel"))
+                .json(&body);
+            let run = client.json(request).await?;
+            output::line(&format!("{} {}", text(&run, "id"), text(&run, "status")));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn text(value: &Value, name: &str) -> String {
+    value[name].as_str().unwrap_or_default().to_owned()
+}
+
+/// A number that may not be known yet.
+fn number(value: &Value) -> String {
+    value
+        .as_u64()
+        .map_or("-".to_owned(), |number| number.to_string())
+}
+
+/// The pinned agent as `id@version`.
+fn agent_of(run: &Value) -> String {
+    format!("{}@{}", text(&run["agent"], "id"), run["agent"]["version"])
+}
+
+async fn list(
+    client: &Client,
+    status: Option<String>,
+    agent: Option<String>,
+    limit: u32,
+    as_json: bool,
+) -> Result<(), Failure> {
+    let mut query = vec![("limit", limit.to_string())];
+    query.extend(status.map(|status| ("status", status)));
+    query.extend(agent.map(|agent| ("agent", agent)));
+    let query: Vec<String> = query
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    let page = client.get(&format!("/v1/runs?{}", query.join("&"))).await?;
+    if as_json {
+        output::line(&page.to_string());
+        return Ok(());
+    }
+    let rows: Vec<Vec<String>> = page["items"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|run| {
+            vec![
+                text(run, "id"),
+                text(run, "status"),
+                agent_of(run),
+                run["totals"]["steps"].to_string(),
+                output::dollars(&run["totals"]["micro_usd"]),
+                text(run, "created_at"),
+            ]
+        })
+        .collect();
+    output::table(
+        &["RUN", "STATUS", "AGENT", "STEPS", "COST", "CREATED"],
+        &rows,
+    );
+    Ok(())
+}
+
+async fn show(client: &Client, run: &str, as_json: bool) -> Result<(), Failure> {
+    let shown = client.get(&format!("/v1/runs/{run}")).await?;
+    let steps = client.get(&format!("/v1/runs/{run}/steps")).await?;
+    if as_json {
+        output::line(&json!({"run": shown, "steps": steps["items"]}).to_string());
+        return Ok(());
+    }
+    output::line(&format!("{:<11} {}", "id", text(&shown, "id")));
+    output::line(&format!("{:<11} {}", "agent", agent_of(&shown)));
+    for name in ["status", "created_at", "started_at", "ended_at"] {
+        if let Some(value) = shown[name].as_str() {
+            output::line(&format!("{name:<11} {value}"));
+        }
+    }
+    output::line(&format!(
+        "{:<11} {}",
+        "cost",
+        output::dollars(&shown["totals"]["micro_usd"])
+    ));
+    let rows: Vec<Vec<String>> = steps["items"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|step| {
+            let tools: Vec<String> = step["tool_calls"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(|call| text(call, "tool"))
+                .collect();
+            vec![
+                step["step"].to_string(),
+                number(&step["usage"]["input_tokens"]),
+                number(&step["usage"]["output_tokens"]),
+                output::dollars(&step["cost_micro_usd"]),
+                number(&step["duration_ms"]),
+                tools.join(" "),
+            ]
+        })
+        .collect();
+    output::line("");
+    output::table(&["STEP", "IN", "OUT", "COST", "MS", "TOOLS"], &rows);
+    match (&shown["output"], &shown["error"]) {
+        (Value::Null, Value::Null) => {}
+        (Value::Null, error) => output::line(&format!(
+            "\n{}: {}",
+            text(error, "code"),
+            text(error, "message")
+        )),
+        (answer, _) => output::line(&format!("\n{}", output::readable(answer))),
+    }
+    Ok(())
+}
+
+async fn print_events(
+    client: &Client,
+    run: &str,
+    after: u64,
+    follow: bool,
+    as_json: bool,
+) -> Result<(), Failure> {
+    let mut watch = Watch::new(as_json);
+    if follow {
+        let request = client
+            .request(Method::GET, &format!("/v1/runs/{run}/events?after={after}"))
+            .header("Accept", "text/event-stream");
+        let mut stream = events(client.send(request).await?);
+        while let Some(sent) = stream.next().await {
+            watch.show(&sent?);
+        }
+        return Ok(());
+    }
+    let mut after = after;
+    loop {
+        let page = client
+            .get(&format!("/v1/runs/{run}/events?after={after}"))
+            .await?;
+        let empty = Vec::new();
+        let found = page["items"].as_array().unwrap_or(&empty);
+        for event in found {
+            after = event["event"].as_u64().unwrap_or(after);
+            watch.show(&Sent {
+                id: after.to_string(),
+                event: text(event, "type"),
+                data: event.to_string(),
+            });
+        }
+        if found.is_empty() || page["ended"] == true {
+            return Ok(());
+        }
+    }
+}
