@@ -1,0 +1,23 @@
+//! Whole features, faults, bad input and the house rules.
+//!
+//! Tests over HTTP share one [`platform`] with real function processes: this binary runs itself again as each function.
+//! Tests of [`faults`] that need no process drive the engine over the stand-ins in one thread, on a clock that jumps.
+
+#![expect(clippy::unwrap_used, reason = "a test fails where its surroundings do")]
+
+mod agents;
+mod bad_input;
+mod client;
+mod crashes;
+mod events;
+mod faults;
+mod invariants;
+mod kill;
+mod lists;
+mod nonsense;
+mod platform;
+mod requests;
+mod runs;
+mod streams;
+mod tidy;
+mod world;

@@ -1,0 +1,1 @@
+//! Nothing: the tests of whole features stand in `it/`, one binary.
