@@ -1,0 +1,89 @@
+//! Load: so many clients at once, and how long each waited.
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+
+use crate::stage::{QUEUED, Stage};
+
+/// Clients at saturation.
+pub(crate) const CLIENTS: usize = 64;
+
+/// Creates `runs` runs of an agent through the queue, with at most `clients` of them unfinished, and waits for the end of all.
+pub(crate) async fn queued(
+    stage: &Stage,
+    agent: &str,
+    runs: u64,
+    clients: u64,
+) -> anyhow::Result<Vec<String>> {
+    let before = stage.transactions();
+    let mut ids = Vec::new();
+    let mut posts = FuturesUnordered::new();
+    let mut posted = 0;
+    while posted < runs || !posts.is_empty() {
+        // Whatever is under way counts as taken up, so this is never too many.
+        let ended = (stage.transactions() - before).saturating_sub((QUEUED - 1) * posted);
+        while posted < runs && posted - ended < clients {
+            posts.push(stage.create(agent, false));
+            posted += 1;
+        }
+        tokio::select! {
+            Some(run) = posts.next() => ids.push(run?.id),
+            () = tokio::time::sleep(Duration::from_millis(1)) => {}
+        }
+    }
+    stage.settle(before, QUEUED * runs).await;
+    Ok(ids)
+}
+
+/// Creates runs of an agent and waits for each, `clients` at a time.
+pub(crate) async fn waited(
+    stage: &Stage,
+    agent: &str,
+    runs: u64,
+    clients: usize,
+) -> anyhow::Result<Vec<String>> {
+    let creates = (0..runs).map(|_| stage.create(agent, true));
+    let mut creates = futures_util::stream::iter(creates).buffer_unordered(clients);
+    let mut ids = Vec::new();
+    while let Some(run) = creates.next().await {
+        ids.push(run?.id);
+    }
+    Ok(ids)
+}
+
+/// How long things took, to be asked for quantiles.
+#[derive(Debug, Default)]
+pub(crate) struct Spans(Vec<Duration>);
+
+impl Spans {
+    pub(crate) fn push(&mut self, span: Duration) {
+        self.0.push(span);
+    }
+
+    /// The span that `percent` of all spans do not exceed, in milliseconds; the nearest one there was.
+    pub(crate) fn percentile_ms(&mut self, percent: usize) -> f64 {
+        self.0.sort_unstable();
+        let place = (self.0.len() * percent).div_ceil(100).saturating_sub(1);
+        self.0
+            .get(place)
+            .map_or(f64::NAN, |span| crate::machine::ms(*span))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_spans_that_there_were() {
+        let mut spans = Spans::default();
+        for ms in (1..=100).rev() {
+            spans.push(Duration::from_millis(ms));
+        }
+        assert_eq!(spans.percentile_ms(50), 50.0);
+        assert_eq!(spans.percentile_ms(95), 95.0);
+        assert!(Spans::default().percentile_ms(50).is_nan());
+    }
+}
