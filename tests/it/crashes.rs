@@ -161,8 +161,10 @@ async fn a_dead_driver_is_replaced_within_thirty_seconds() {
     let run = world
         .create(&world.engine(), World::request(1, "count to 4"))
         .await;
-    // In the middle of a model call, wherever the run is by now.
-    tokio::time::sleep(Duration::from_millis(750)).await;
+    // In the middle of the third model call.
+    while world.cloud.models.calls() < 3 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     let died_at = world.now();
     first.crash().await;
     let _second = world.process(Delivery::default());
