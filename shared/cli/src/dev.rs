@@ -45,6 +45,9 @@ pub(crate) async fn dev(args: Dev) -> Result<ExitCode, Failure> {
         api_key: keys.api_key,
         operator_key: keys.operator_key,
     };
+    // Listened for before anybody is told that it is up: a signal that came in between would kill it.
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for Ctrl-C")?;
+    let mut terminate = signal(SignalKind::terminate()).context("listening for signals")?;
     let neighbour = Endpoint::read();
     announce(&endpoint)?;
     if args.json {
@@ -54,9 +57,8 @@ pub(crate) async fn dev(args: Dev) -> Result<ExitCode, Failure> {
     } else {
         banner(&endpoint, &args, bridge.as_ref());
     }
-    let mut terminate = signal(SignalKind::terminate()).context("listening for signals")?;
     tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted.context("listening for Ctrl-C")?,
+        _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
     if !args.json {
