@@ -18,8 +18,8 @@ fn verdict(schema: &Value, value: &Value) -> bool {
 fn a_schema_of_a_wrong_shape_is_refused_with_its_place() {
     let cases = [
         (
-            json!({"properties": {"n": {"type": "strin"}}}),
-            "/properties/n/type: \"strin\" is not a type",
+            json!({"properties": {"n": {"type": "text"}}}),
+            "/properties/n/type: \"text\" is not a type",
         ),
         (json!(5), "5 is no schema: object or boolean expected"),
         (
