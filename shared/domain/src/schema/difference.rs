@@ -176,6 +176,7 @@ fn rounds(schema: &Value, value: &Value) -> bool {
             "18446744073709551615",
             "-9223372036854775808",
             "900719925474099",
+            "e+",
         ]
         .iter()
         .any(|large| value.contains(large))
