@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use store::{CURSOR_LIFETIME_MS, RunFilter};
 
 use crate::client::Client;
-use crate::platform::shared;
+use crate::platform::{onboard, shared};
 
 /// Another run of the same tenant goes as if nothing had happened.
 pub(crate) async fn assert_unharmed(client: &Client) {
@@ -297,6 +297,7 @@ async fn keys_that_do_not_open_are_told_apart() {
     let (narrow, mut item) = running.key("keys");
     item.scopes = vec!["runs:read".to_owned()];
     store.put_key(&item).await.unwrap();
+    onboard(&store, "keys").await;
     let narrow = Client::new(&running.platform.url, &narrow);
     narrow.get("/v1/runs").await.expect(200);
     narrow

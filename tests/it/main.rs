@@ -19,5 +19,6 @@ mod platform;
 mod requests;
 mod runs;
 mod streams;
+mod tenants;
 mod tidy;
 mod world;

@@ -21,6 +21,7 @@ use store::Store;
 use tokio::task::JoinSet;
 
 use crate::invariants;
+use crate::platform::onboard;
 
 /// How often the janitor looks (template: every minute).
 const JANITOR_EVERY_MS: u64 = 60_000;
@@ -92,6 +93,7 @@ impl World {
         };
         let agent: Agent = serde_json::from_value(definition).unwrap();
         let store = world.cloud.store();
+        onboard(&store, tenant().as_str()).await;
         let id = AgentId::parse("agent").unwrap();
         store
             .put_agent(&tenant(), &id, &agent, world.now())
@@ -123,6 +125,8 @@ impl World {
             lane: Lane::Standard,
             metadata: std::collections::BTreeMap::new(),
             fingerprint: Some(number.to_string()),
+            project: None,
+            key: None,
         }
     }
 

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::FromRequestParts;
-use domain::id::TenantId;
+use domain::id::{KeyId, ProjectId, TenantId};
+use domain::tenant::Tenant;
 use domain::time::At;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
@@ -18,10 +19,12 @@ use store::{ApiKey, Store};
 use subtle::ConstantTimeEq as _;
 
 use crate::keys::{self, Presented};
-use crate::{Api, Problem};
+use crate::{Api, Problem, limit};
 
 /// How long a key is believed without reading it again: half of the 60 s within which a revocation must hold.
 const BELIEVED: Duration = Duration::from_secs(30);
+/// How exactly it is noted when a key was last used, in milliseconds.
+const USED_EVERY_MS: u64 = 300_000;
 /// Most keys remembered, unknown ones included.
 const MAX_KEYS: u64 = 10_000;
 
@@ -32,7 +35,7 @@ pub trait Scope: Send + Sync + 'static {
 }
 
 macro_rules! scopes {
-    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
+    ($(#[$all:meta])* $list:ident: $($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
         $(
             $(#[$doc])*
             #[derive(Debug)]
@@ -41,12 +44,14 @@ macro_rules! scopes {
                 const NAME: &'static str = $text;
             }
         )*
-        /// Every scope that a key may have.
-        pub const SCOPES: &[&str] = &[$($text),*];
+        $(#[$all])*
+        pub const $list: &[&str] = &[$($text),*];
     };
 }
 
 scopes! {
+    /// Every scope that a tenant's key may have.
+    SCOPES:
     /// Read runs.
     RunsRead = "runs:read";
     /// Create and cancel runs.
@@ -57,13 +62,29 @@ scopes! {
     AgentsWrite = "agents:write";
 }
 
-/// A principal that may do what `S` says.
+scopes! {
+    /// Every scope that an operator's key may have.
+    OPERATOR_SCOPES:
+    /// Read tenants, keys, budgets.
+    AdminRead = "admin:read";
+    /// Onboard and change tenants, issue and revoke keys.
+    AdminWrite = "admin:write";
+}
+
+/// Whom the operators' keys belong to. No tenant has this id.
+pub const OPERATOR: &str = "operator";
+
+/// A principal of a tenant that may do what `S` says.
 #[derive(Debug)]
 pub struct As<S> {
     /// For whom it acts.
     pub tenant: TenantId,
-    /// The API key that it used, by its id.
-    pub key: String,
+    /// What holds for that tenant.
+    pub settings: Arc<Tenant>,
+    /// The API key that it used.
+    pub key: KeyId,
+    /// The project that the key belongs to.
+    pub project: Option<ProjectId>,
     scope: PhantomData<fn() -> S>,
 }
 
@@ -71,21 +92,61 @@ impl<S: Scope> FromRequestParts<Api> for As<S> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
-        let text = credential(&parts.headers).ok_or(Problem::Unauthenticated)?;
-        let presented = keys::parse(text).ok_or(Problem::Unauthenticated)?;
-        let key = api
-            .keys
-            .find(&api.engine.store, &presented, api.engine.now())
-            .await?;
-        if key.scopes.iter().any(|scope| scope == S::NAME) {
-            Ok(Self {
-                tenant: key.tenant.clone(),
-                key: key.id.clone(),
-                scope: PhantomData,
-            })
-        } else {
-            Err(Problem::ScopeMissing(S::NAME))
+        let key = authenticate(parts, api).await?;
+        if key.tenant.as_str() == OPERATOR {
+            return Err(Problem::ScopeMissing(S::NAME));
         }
+        // The key of a tenant that is gone is as good as none.
+        let settings = api.engine.tenant(&key.tenant).await?;
+        let settings = settings.ok_or(Problem::Unauthenticated)?;
+        limit::pass(parts, api, &settings, &key.id).await?;
+        has::<S>(&key)?;
+        Ok(Self {
+            tenant: key.tenant.clone(),
+            settings,
+            key: key.id.clone(),
+            project: key.project.clone(),
+            scope: PhantomData,
+        })
+    }
+}
+
+/// An operator that may do what `S` says.
+#[derive(Debug)]
+pub struct Operator<S> {
+    /// The API key that they used.
+    pub key: KeyId,
+    scope: PhantomData<fn() -> S>,
+}
+
+impl<S: Scope> FromRequestParts<Api> for Operator<S> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        let key = authenticate(parts, api).await?;
+        if key.tenant.as_str() != OPERATOR {
+            return Err(Problem::ScopeMissing(S::NAME));
+        }
+        has::<S>(&key)?;
+        Ok(Self {
+            key: key.id.clone(),
+            scope: PhantomData,
+        })
+    }
+}
+
+async fn authenticate(parts: &Parts, api: &Api) -> Result<Arc<ApiKey>, Problem> {
+    let text = credential(&parts.headers).ok_or(Problem::Unauthenticated)?;
+    let presented = keys::parse(text).ok_or(Problem::Unauthenticated)?;
+    let (store, now) = (&api.engine.store, api.engine.now());
+    api.keys.find(store, &presented, now).await
+}
+
+fn has<S: Scope>(key: &ApiKey) -> Result<(), Problem> {
+    if key.scopes.iter().any(|scope| scope == S::NAME) {
+        Ok(())
+    } else {
+        Err(Problem::ScopeMissing(S::NAME))
     }
 }
 
@@ -120,7 +181,7 @@ impl Keys {
         let known = match self.0.get(presented.id).await {
             Some(known) => known,
             None => {
-                let read = store.key(presented.id).await?.map(Arc::new);
+                let read = read(store, presented, now).await?.map(Arc::new);
                 self.0.insert(presented.id.to_owned(), read.clone()).await;
                 read
             }
@@ -138,6 +199,26 @@ impl Keys {
         }
         Ok(key)
     }
+}
+
+/// Reads a key, and notes that it is in use.
+async fn read(
+    store: &Store,
+    presented: &Presented<'_>,
+    now: At,
+) -> Result<Option<ApiKey>, Problem> {
+    let Ok(id) = KeyId::parse(presented.id) else {
+        return Ok(None);
+    };
+    let key = store.key(&id).await?;
+    let Some(key) = key else { return Ok(None) };
+    let is_news = |at: At| now.since_ms(at) >= USED_EVERY_MS;
+    if key.last_used_at.is_none_or(is_news)
+        && let Err(error) = store.key_used(&id, now).await
+    {
+        tracing::warn!(error = %telemetry::chain(&error), "the use of a key was not noted");
+    }
+    Ok(Some(key))
 }
 
 #[cfg(test)]

@@ -181,17 +181,26 @@ pub(crate) async fn create(
         None => RunId::from_bytes(uuid::Uuid::new_v4().into_bytes()),
     };
     let mode = Mode::of(&body.value, &asked);
+    let most = who.settings.limits().payload_bytes;
+    if u64::try_from(body.raw.len()).is_ok_and(|bytes| bytes > most) {
+        return Err(Problem::BodyTooLarge(
+            usize::try_from(most).unwrap_or(MAX_BYTES),
+        ));
+    }
     let tenant = who.tenant;
     let (agent, caps) = match resolve(&api, &tenant, &body.value).await? {
         Ok(resolved) => resolved,
         Err(refused) => {
-            // What was accepted once stays accepted, whatever became of the agent.
-            let existing = match &fingerprint {
-                Some(_) => api.engine.store.read(&tenant, &run, true).await?,
-                None => None,
-            };
-            let (head, _) = existing.ok_or(refused)?;
-            return replay(&api, tenant, head, fingerprint.as_deref(), mode, &asked).await;
+            return accepted(
+                &api,
+                tenant,
+                &run,
+                fingerprint.as_deref(),
+                mode,
+                &asked,
+                refused,
+            )
+            .await;
         }
     };
     let request = body.value;
@@ -201,32 +210,65 @@ pub(crate) async fn create(
     };
     let new = NewRun {
         tenant: tenant.clone(),
-        run,
+        run: run.clone(),
         agent,
         input: request.input,
         caps,
         lane: request.lane.unwrap_or(lane),
         metadata: request.metadata,
         fingerprint: fingerprint.clone(),
+        project: who.project,
+        key: Some(who.key),
     };
     match mode {
         Mode::Queue => match Box::pin(api.engine.create(new)).await? {
-            Admitted::New(head) => Ok(answer(Run::of_head(head), false, None)),
+            Admitted::New(head) => {
+                let view = in_line(&api, &tenant, Run::of_head(head)).await?;
+                Ok(answer(view, false, None))
+            }
             Admitted::Exists(head) => {
                 replay(&api, tenant, head, fingerprint.as_deref(), mode, &asked).await
+            }
+            Admitted::Refused(refusal) => {
+                let refused = refusal.into();
+                accepted(
+                    &api,
+                    tenant,
+                    &run,
+                    fingerprint.as_deref(),
+                    mode,
+                    &asked,
+                    refused,
+                )
+                .await
             }
         },
         Mode::Wait(wait) => {
             let until = Instant::now() + wait;
             let limits = limits(wait, asked.remaining);
-            let run = new.run.clone();
             match Box::pin(api.engine.create_and_drive(new, limits, None)).await? {
                 Outcome::Ended(state) => Ok(answer(Run::of_state(*state), false, Some(wait))),
-                Outcome::Parked(_) | Outcome::HandedOver(_) | Outcome::Held { .. } => {
+                Outcome::Parked(_)
+                | Outcome::HandedOver(_)
+                | Outcome::Waiting(_)
+                | Outcome::Held { .. } => {
                     let view = ended(&api, &tenant, &run, until).await?;
                     Ok(answer(view, false, Some(wait)))
                 }
                 Outcome::Missing => Err(no_agent()),
+                Outcome::Refused(refusal) => {
+                    let refused = refusal.into();
+                    accepted(
+                        &api,
+                        tenant,
+                        &run,
+                        fingerprint.as_deref(),
+                        mode,
+                        &asked,
+                        refused,
+                    )
+                    .await
+                }
                 Outcome::Exists(head) => {
                     replay(&api, tenant, *head, fingerprint.as_deref(), mode, &asked).await
                 }
@@ -238,6 +280,19 @@ pub(crate) async fn create(
                 replay(&api, tenant, *head, fingerprint.as_deref(), mode, &asked).await
             }
             stream::Begun::NoAgent => Err(no_agent()),
+            stream::Begun::Refused(refusal) => {
+                let refused = refusal.into();
+                accepted(
+                    &api,
+                    tenant,
+                    &run,
+                    fingerprint.as_deref(),
+                    mode,
+                    &asked,
+                    refused,
+                )
+                .await
+            }
         },
     }
 }
@@ -299,6 +354,24 @@ fn no_agent() -> Problem {
     Problem::field("/agent", "there is no such agent")
 }
 
+/// The answer to a request that is refused now: what was accepted once stays accepted, whatever became of the agent.
+async fn accepted(
+    api: &Api,
+    tenant: TenantId,
+    run: &RunId,
+    fingerprint: Option<&str>,
+    mode: Mode,
+    asked: &Asked,
+    refused: Problem,
+) -> Result<Response, Problem> {
+    let existing = match fingerprint {
+        Some(_) => api.engine.store.read(&tenant, run, true).await?,
+        None => None,
+    };
+    let (head, _) = existing.ok_or(refused)?;
+    replay(api, tenant, head, fingerprint, mode, asked).await
+}
+
 /// The answer to a request that came before.
 async fn replay(
     api: &Api,
@@ -335,9 +408,19 @@ async fn ended(api: &Api, tenant: &TenantId, run: &RunId, until: Instant) -> Res
         let read = api.engine.store.read(tenant, run, true).await?;
         let (head, newest) = read.ok_or(Problem::NotFound)?;
         if head.status.is_terminal() || !pace.wait_until(until).await {
-            return Ok(Run::of_newest(head, newest));
+            return in_line(api, tenant, Run::of_newest(head, newest)).await;
         }
     }
+}
+
+/// The run with its place in line, if it stands there.
+pub(crate) async fn in_line(api: &Api, tenant: &TenantId, mut run: Run) -> Result<Run, Problem> {
+    if run.waiting {
+        let store = &api.engine.store;
+        let place = store.place_in_line(tenant, run.created_at, &run.id).await?;
+        run.place_in_line = Some(place.max(1));
+    }
+    Ok(run)
 }
 
 /// The limits of a drive that somebody waits for.

@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderValue};
 use lambda_http::{Context, RequestExt as _};
 
 use crate::Problem;
+use crate::limit::Told;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -29,8 +30,10 @@ const ALWAYS: [(HeaderName, HeaderValue); 5] = [
     (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
 ];
 
-pub(crate) async fn pass(request: Request, next: Next) -> Response {
+pub(crate) async fn pass(mut request: Request, next: Next) -> Response {
     let id = request_id(&request);
+    let told = Told::default();
+    request.extensions_mut().insert(told.clone());
     let mut response = next.run(request).await;
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         let allow = response.headers_mut().remove(ALLOW);
@@ -38,6 +41,9 @@ pub(crate) async fn pass(request: Request, next: Next) -> Response {
         if let Some(allow) = allow {
             response.headers_mut().insert(ALLOW, allow);
         }
+    }
+    if let Some(verdict) = told.verdict() {
+        verdict.write(response.headers_mut());
     }
     finish(response.headers_mut(), &id);
     response

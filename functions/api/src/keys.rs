@@ -61,6 +61,16 @@ impl fmt::Debug for Issued {
     }
 }
 
+/// The bytes of a new key, from the system's source of randomness: 244 of their 256 bits.
+#[must_use]
+pub fn random() -> [u8; RANDOM_BYTES] {
+    let mut random = [0; RANDOM_BYTES];
+    for half in random.chunks_exact_mut(16) {
+        half.copy_from_slice(uuid::Uuid::new_v4().as_bytes());
+    }
+    random
+}
+
 /// Makes a key of random bytes. `tier` is 1 to 16 lower-case letters and digits; anything else is left out of the hint.
 #[must_use]
 pub fn issue(tier: &str, random: [u8; RANDOM_BYTES]) -> Issued {

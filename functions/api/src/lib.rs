@@ -1,4 +1,4 @@
-//! HTTP in: agents, runs and their events.
+//! HTTP in: agents, runs and their events; tenants, keys and budgets.
 //!
 //! [`router`] holds every route; the functions `api` (buffered answers) and `stream` (streamed ones) serve the same router,
 //! and the gateway's routes decide which of them sees a request. Handlers parse, authenticate, ask `engine` and `store`, and
@@ -6,6 +6,7 @@
 //! request comes from its API key alone; no key is ever logged.
 
 mod address;
+mod admin;
 mod agents;
 pub mod auth;
 mod body;
@@ -17,6 +18,7 @@ mod headers;
 mod health;
 pub mod keys;
 mod lambda;
+pub mod limit;
 pub mod problem;
 mod runs;
 pub mod schema;
@@ -48,6 +50,7 @@ pub struct Api {
     /// Settings.
     pub config: Config,
     keys: auth::Keys,
+    limiter: limit::Limiter,
 }
 
 /// Settings of the API.
@@ -73,6 +76,7 @@ impl Api {
             engine,
             config,
             keys: auth::Keys::new(),
+            limiter: limit::Limiter::new(),
         }
     }
 }
@@ -126,6 +130,17 @@ fn routes() -> OpenApiRouter<Api> {
         ))
         .routes(routes!(agents::versions))
         .routes(routes!(agents::read_version))
+        .routes(routes!(admin::budgets::own))
+        .routes(routes!(admin::tenants::tiers))
+        .routes(routes!(admin::tenants::create, admin::tenants::list))
+        .routes(routes!(admin::tenants::read, admin::tenants::patch))
+        .routes(routes!(admin::tenants::suspend))
+        .routes(routes!(admin::tenants::resume))
+        .routes(routes!(admin::keys::create, admin::keys::list))
+        .routes(routes!(admin::keys::read, admin::keys::revoke))
+        .routes(routes!(admin::keys::rotate))
+        .routes(routes!(admin::budgets::list))
+        .routes(routes!(admin::budgets::set))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
         .routes(routes!(document))

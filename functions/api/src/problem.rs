@@ -1,6 +1,7 @@
 //! Every way in which a request can fail: the one place that knows status codes of errors.
 //!
-//! Bodies are problem details (RFC 9457). A code never changes meaning; `type` is its address.
+//! Bodies are problem details (RFC 9457). A code never changes meaning; `type` is its address, or the one that IANA has
+//! registered for it.
 
 use axum::response::{IntoResponse, Response};
 use domain::agent::FieldError;
@@ -8,8 +9,13 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
+use crate::limit::Verdict;
+
 /// What the address of a problem type begins with.
 pub const TYPE_PREFIX: &str = "https://skein.dev/problems/";
+
+/// The registered type of a request over a rate limit (draft-ietf-httpapi-ratelimit-headers-10).
+pub const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
 
 /// Why a request was not done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +52,18 @@ pub enum Problem {
     InvalidBody(Vec<Finding>),
     /// The idempotency key came with another body before.
     IdempotencyKeyReused,
+    /// A rate limit is used up for now.
+    RateLimited(Verdict),
+    /// As many runs stand in line as may.
+    LineFull,
+    /// A budget has nothing left; which one, and until when.
+    BudgetReached(String),
+    /// The tenant is suspended.
+    TenantSuspended,
+    /// Another tenant has this id.
+    TenantExists,
+    /// The key that is to be rotated holds no longer.
+    KeyOver,
     /// A fault of ours.
     Internal,
     /// Something that this depends on fails; it passes.
@@ -172,6 +190,20 @@ impl Problem {
                 "idempotency_key_reused",
                 "The idempotency key was used with another body",
             ),
+            Self::LineFull => (
+                S::TOO_MANY_REQUESTS,
+                "line_full",
+                "Too many runs wait for their turn",
+            ),
+            Self::BudgetReached(_) => (
+                S::PAYMENT_REQUIRED,
+                "budget_reached",
+                "A budget has nothing left",
+            ),
+            Self::TenantSuspended => (S::FORBIDDEN, "tenant_suspended", "The tenant is suspended"),
+            Self::TenantExists => (S::CONFLICT, "tenant_exists", "Another tenant has this id"),
+            Self::KeyOver => (S::CONFLICT, "key_over", "The key holds no longer"),
+            Self::RateLimited(_) => (S::TOO_MANY_REQUESTS, "rate_limited", "Too many requests"),
             Self::Internal => (S::INTERNAL_SERVER_ERROR, "internal", "Something went wrong"),
             Self::Unavailable => (
                 S::SERVICE_UNAVAILABLE,
@@ -195,6 +227,12 @@ impl Problem {
             }
             Self::AgentArchived => "No runs can be created of it; those under way go on.",
             Self::UnsupportedMediaType => "Send `Content-Type: application/json`.",
+            Self::LineFull => "Send it again when some of them have ended.",
+            Self::BudgetReached(which) => return Some(which.clone()),
+            Self::TenantSuspended => "No run begins and none goes on until the operator lets it.",
+            Self::TenantExists => "Ids are for ever; choose another one.",
+            Self::KeyOver => "It was revoked or has expired; issue a new one.",
+            Self::RateLimited(_) => "Send it again after as many seconds as `Retry-After` says.",
             Self::Internal => {
                 "The fault is ours and was recorded under the request id in `instance`."
             }
@@ -219,17 +257,33 @@ impl Problem {
         }
     }
 
+    /// The address of the problem type: ours, but for the one that is registered.
+    fn address(&self, code: &str) -> String {
+        match self {
+            Self::RateLimited(_) => QUOTA_EXCEEDED.to_owned(),
+            _ => format!("{TYPE_PREFIX}{code}"),
+        }
+    }
+
+    fn violated_policies(&self) -> Vec<&str> {
+        match self {
+            Self::RateLimited(verdict) => verdict.violated().collect(),
+            _ => Vec::new(),
+        }
+    }
+
     /// The answer that says so to the request named `instance`.
     #[must_use]
     pub fn response(&self, instance: &str) -> Response {
         let (status, code, title) = self.kind();
         let body = Body {
-            r#type: format!("{TYPE_PREFIX}{code}"),
+            r#type: self.address(code),
             title,
             status: status.as_u16(),
             code,
             detail: self.detail(),
             errors: self.findings(),
+            violated_policies: self.violated_policies(),
             instance,
         };
         let json = serde_json::to_vec(&body).expect("a problem is plain data with text keys");
@@ -253,6 +307,10 @@ impl Problem {
                     HeaderValue::from_static("Bearer realm=\"skein\", error=\"invalid_token\""),
                 );
             }
+            Self::RateLimited(verdict) => verdict.write(headers),
+            Self::LineFull => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("10"));
+            }
             Self::Unavailable => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
             }
@@ -272,6 +330,8 @@ struct Body<'a> {
     detail: Option<String>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [Finding],
+    #[serde(rename = "violated-policies", skip_serializing_if = "Vec::is_empty")]
+    violated_policies: Vec<&'a str>,
     instance: &'a str,
 }
 
@@ -295,6 +355,28 @@ impl From<store::Error> for Problem {
             }
             store::Error::Raced => Self::Unavailable,
             _ => Self::of_fault(&error, error.is_transient()),
+        }
+    }
+}
+
+impl From<engine::Refusal> for Problem {
+    fn from(refusal: engine::Refusal) -> Self {
+        match refusal {
+            engine::Refusal::NoTenant => Self::Unauthenticated,
+            engine::Refusal::Suspended => Self::TenantSuspended,
+            engine::Refusal::LineFull => Self::LineFull,
+            engine::Refusal::BudgetReached {
+                node,
+                budget,
+                renews_at,
+            } => {
+                let begins = renews_at.map_or("It does not begin anew".to_owned(), |at| {
+                    format!("It begins anew at {at}")
+                });
+                Self::BudgetReached(format!(
+                    "`{node}` may spend {budget}, and has. {begins}; an operator can raise it.",
+                ))
+            }
         }
     }
 }

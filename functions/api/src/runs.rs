@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 use crate::address::{Params, Path};
 use crate::auth::{As, RunsRead, RunsWrite};
 use crate::body::Optional;
+use crate::create::in_line;
 use crate::steps::{Step, Steps};
 use crate::view::{List, Run};
 use crate::{Api, Problem, schema};
@@ -97,7 +98,8 @@ pub(crate) async fn read(
 ) -> Result<Json<Run>, Problem> {
     let read = api.engine.store.read(&who.tenant, &run, true).await?;
     let (head, newest) = read.ok_or(Problem::NotFound)?;
-    Ok(Json(Run::of_newest(head, newest)))
+    let run = in_line(&api, &who.tenant, Run::of_newest(head, newest)).await?;
+    Ok(Json(run))
 }
 
 /// Read a run's steps

@@ -69,6 +69,121 @@ pub struct Caps {
     pub wall_ms: u64,
 }
 
+/// What a tenant may use.
+#[derive(Debug, ToSchema)]
+pub struct Limits {
+    /// Rate limits, all of which hold.
+    pub windows: Vec<Window>,
+    /// Runs that may be under way at once; more wait for their turn.
+    pub concurrent_runs: u32,
+    /// Runs that may wait for their turn; more are refused.
+    pub waiting_runs: u32,
+    /// The highest caps that a run gets, whatever its agent allows.
+    pub caps: Caps,
+    /// Most bytes of a request that creates a run.
+    pub payload_bytes: u64,
+    /// Days that a run is kept after its deadline.
+    pub retention_days: u32,
+    /// The best lane that a run gets.
+    pub lane: Lane,
+}
+
+/// Limits that differ from the tier's. What is left out is the tier's.
+#[derive(Debug, ToSchema)]
+pub struct Overrides {
+    /// Rate limits in place of the tier's, at most 8.
+    #[schema(required = false)]
+    pub windows: Vec<Window>,
+    /// Runs that may be under way at once.
+    #[schema(required = false, minimum = 1)]
+    pub concurrent_runs: u32,
+    /// Runs that may wait for their turn.
+    #[schema(required = false)]
+    pub waiting_runs: u32,
+    /// The highest caps that a run gets.
+    #[schema(required = false)]
+    pub caps: Caps,
+    /// Most bytes of a request that creates a run.
+    #[schema(required = false)]
+    pub payload_bytes: u64,
+    /// Days that a run is kept after its deadline.
+    #[schema(required = false)]
+    pub retention_days: u32,
+    /// The best lane that a run gets.
+    #[schema(required = false)]
+    pub lane: Lane,
+}
+
+/// A rate limit: so many requests in each window of so many seconds.
+#[derive(Debug, ToSchema)]
+pub struct Window {
+    /// How answers call it: 1 to 32 lower-case letters, digits and hyphens, once in a list.
+    pub name: String,
+    /// Requests in one window.
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
+    pub requests: u64,
+    /// Length of a window in seconds, up to 31 days.
+    #[schema(minimum = 1, maximum = 2_678_400)]
+    pub seconds: u32,
+    /// Whose requests count together.
+    pub by: Subject,
+}
+
+/// Whose requests a window counts together.
+#[derive(Debug, ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub enum Subject {
+    /// All of the tenant's.
+    Tenant,
+    /// Those of one API key.
+    Key,
+    /// Those of one client address.
+    Address,
+}
+
+/// So much of a unit in each period.
+#[derive(Debug, ToSchema)]
+pub struct Budget {
+    /// How long it lasts before it begins anew, by the calendar, UTC.
+    pub period: Period,
+    /// What it counts.
+    pub unit: Unit,
+    /// How much of it may be spent.
+    #[schema(maximum = 1_000_000_000_000_000_u64)]
+    pub limit: u64,
+}
+
+/// How long a budget lasts.
+#[derive(Debug, ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub enum Period {
+    /// A day.
+    Day,
+    /// A month.
+    Month,
+    /// For ever.
+    Total,
+}
+
+/// What a budget counts.
+#[derive(Debug, ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub enum Unit {
+    /// Millionths of a US dollar.
+    MicroUsd,
+    /// Tokens, read and written.
+    Tokens,
+}
+
+/// Money and tokens.
+#[derive(Debug, ToSchema)]
+pub struct Amount {
+    /// Micro-USD.
+    pub micro_usd: u64,
+    /// Tokens, read and written.
+    pub tokens: u64,
+}
+
 /// What a run has used.
 #[derive(Debug, ToSchema)]
 pub struct Totals {

@@ -154,7 +154,12 @@ impl Steps {
             | Event::TakenOver { .. }
             | Event::AnswerRejected { .. }
             | Event::Parked { .. }
+            | Event::Woken { .. }
             | Event::Resumed { .. }
+            | Event::Admitted { .. }
+            | Event::BudgetExtended { .. }
+            | Event::BudgetShort { .. }
+            | Event::SuspendRequested { .. }
             | Event::CancelRequested { .. }
             | Event::Succeeded { .. }
             | Event::Failed { .. }

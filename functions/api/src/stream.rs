@@ -11,7 +11,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use domain::id::{RunId, TenantId};
 use domain::run::{Commit, Event, Head};
-use engine::{Limits, NewRun, Outcome, Signal};
+use engine::{Limits, NewRun, Outcome, Refusal, Signal};
 use futures_util::stream::unfold;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, LOCATION};
 use http::{HeaderMap, HeaderValue};
@@ -40,6 +40,7 @@ pub(crate) enum Begun {
     Streaming(Response),
     Exists(Box<Head>),
     NoAgent,
+    Refused(Refusal),
 }
 
 /// Creates a run, drives it in this process and streams it; goes on through the table when the drive ends before the run.
@@ -58,9 +59,11 @@ pub(crate) async fn drive(api: &Api, new: NewRun, remaining: Duration) -> Result
         return match outcome {
             Outcome::Exists(head) => Ok(Begun::Exists(head)),
             Outcome::Missing => Ok(Begun::NoAgent),
+            Outcome::Refused(refusal) => Ok(Begun::Refused(refusal)),
             Outcome::Ended(_)
             | Outcome::Parked(_)
             | Outcome::HandedOver(_)
+            | Outcome::Waiting(_)
             | Outcome::Held { .. } => Ok(Begun::Streaming(follow(
                 api,
                 tenant,

@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use axum::body::Body;
-use domain::id::{RunId, TenantId};
+use domain::id::{KeyId, RunId, TenantId};
+use domain::tenant::Tenant;
 use domain::time::At;
 use engine::tools::{self, Tools};
 use gateway::{Gateway, Prices};
@@ -151,18 +152,26 @@ impl World {
         change: impl FnOnce(&mut ApiKey),
     ) -> String {
         let issued = keys::issue("std", random);
+        let tenant = TenantId::parse(tenant).unwrap();
+        let store = &self.api.engine.store;
+        if store.tenant(&tenant).await.unwrap().is_none() {
+            let tenant = Tenant::new(tenant.clone(), "a test's", "enterprise", NOW);
+            store.put_tenant(&tenant, None).await.unwrap();
+        }
         let mut key = ApiKey {
-            id: issued.id,
-            tenant: TenantId::parse(tenant).unwrap(),
+            id: KeyId::parse(&issued.id).unwrap(),
+            tenant: tenant.clone(),
+            project: None,
             hash: keys::hexadecimal(&issued.sha256),
             scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
             label: "test".to_owned(),
             created_at: NOW,
             expires_at: None,
             revoked_at: None,
+            last_used_at: None,
         };
         change(&mut key);
-        self.api.engine.store.put_key(&key).await.unwrap();
+        store.put_key(&key).await.unwrap();
         issued.text
     }
 

@@ -14,12 +14,15 @@ use utoipa::ToSchema;
 
 use crate::schema;
 
-fn rfc_3339<S: Serializer>(at: &At, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn rfc_3339<S: Serializer>(at: &At, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(at)
 }
 
 #[expect(clippy::ref_option, reason = "serde passes the field by reference")]
-fn rfc_3339_if<S: Serializer>(at: &Option<At>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn rfc_3339_if<S: Serializer>(
+    at: &Option<At>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     match at {
         Some(at) => serializer.collect_str(at),
         None => serializer.serialize_none(),
@@ -77,6 +80,12 @@ pub struct Run {
     /// The queue that carries it.
     #[schema(value_type = schema::Lane)]
     pub lane: Lane,
+    /// Whether it waits for its turn: as many of the tenant's runs are under way as may be.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub waiting: bool,
+    /// Its place among those that do, from 1; not in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place_in_line: Option<u64>,
     /// When it was created.
     #[schema(value_type = String)]
     #[serde(serialize_with = "rfc_3339")]
@@ -112,6 +121,8 @@ impl Run {
             caps: head.caps,
             totals: head.totals,
             lane: head.lane,
+            waiting: head.waiting,
+            place_in_line: None,
             created_at: head.created_at,
             started_at: head.started_at,
             ended_at: head.ended_at,

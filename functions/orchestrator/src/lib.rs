@@ -77,6 +77,8 @@ fn disposition(driven: &Result<Outcome, Error>, is_fresh: bool, now: At) -> Disp
             Outcome::Ended(_)
             | Outcome::Parked(_)
             | Outcome::HandedOver(_)
+            | Outcome::Waiting(_)
+            | Outcome::Refused(_)
             | Outcome::Missing
             | Outcome::Exists(_),
         ) => Disposition::Done,

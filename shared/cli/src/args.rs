@@ -26,11 +26,23 @@ pub(crate) struct Server {
     /// API key [default: the demo tenant's key of that `skein dev`]
     #[arg(long, global = true, env = "SKEIN_API_KEY", hide_env_values = true)]
     pub(crate) key: Option<String>,
+    /// Operator's key, for tenants, keys, budgets and tiers [default: that of the same `skein dev`]
+    #[arg(
+        long,
+        global = true,
+        env = "SKEIN_OPERATOR_KEY",
+        hide_env_values = true
+    )]
+    pub(crate) operator_key: Option<String>,
 }
 
 impl Server {
     pub(crate) fn client(&self) -> Result<Client, Failure> {
-        Client::new(self)
+        Client::new(self, false)
+    }
+
+    pub(crate) fn operator(&self) -> Result<Client, Failure> {
+        Client::new(self, true)
     }
 }
 
@@ -46,6 +58,21 @@ pub(crate) enum Command {
     /// Store agents and look at them
     #[command(subcommand)]
     Agents(Agents),
+    /// Onboard tenants, change and suspend them (operator)
+    #[command(subcommand)]
+    Tenants(Tenants),
+    /// Issue, rotate and revoke the keys of tenants (operator)
+    #[command(subcommand)]
+    Keys(Keys),
+    /// Set budgets and see what is left of them (operator)
+    #[command(subcommand)]
+    Budgets(Budgets),
+    /// List the tiers (operator)
+    Tiers {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Check that the platform can be reached and is well
     Doctor,
     /// Print the OpenAPI document
@@ -189,4 +216,149 @@ pub(crate) enum Agents {
         #[arg(long)]
         version: Option<u32>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Tenants {
+    /// Onboard a tenant
+    Create {
+        /// Its id, for ever
+        id: String,
+        /// What people call it [default: the id]
+        #[arg(long)]
+        name: Option<String>,
+        /// Its tier
+        #[arg(long, default_value = "free")]
+        tier: String,
+    },
+    /// List tenants
+    Ls {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show a tenant and what it may use
+    Show {
+        /// The tenant
+        id: String,
+    },
+    /// Change a tenant
+    Set {
+        /// The tenant
+        id: String,
+        /// What people call it
+        #[arg(long)]
+        name: Option<String>,
+        /// Its tier
+        #[arg(long)]
+        tier: Option<String>,
+        /// Where its limits differ from the tier's, as JSON: `{"concurrent_runs": 2}`
+        #[arg(long, value_parser = json)]
+        overrides: Option<serde_json::Value>,
+    },
+    /// Let no new run begin, and park those under way
+    Suspend {
+        /// The tenant
+        id: String,
+    },
+    /// Let its runs go on
+    Resume {
+        /// The tenant
+        id: String,
+    },
+}
+
+fn json(text: &str) -> Result<serde_json::Value, String> {
+    serde_json::from_str(text).map_err(|error| format!("is not JSON: {error}"))
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Keys {
+    /// Issue a key and print it, once
+    Issue {
+        /// The tenant
+        tenant: String,
+        /// What its owner calls it
+        #[arg(long, default_value = "key")]
+        label: String,
+        /// The project that its runs belong to
+        #[arg(long)]
+        project: Option<String>,
+        /// What it may do; may be given more than once [default: everything]
+        #[arg(long = "scope")]
+        scopes: Vec<String>,
+        /// When it ceases to hold (RFC 3339)
+        #[arg(long)]
+        expires_at: Option<String>,
+    },
+    /// List a tenant's keys
+    Ls {
+        /// The tenant
+        tenant: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Issue a key like this one; both hold for a while
+    Rotate {
+        /// The tenant
+        tenant: String,
+        /// The key's public part
+        key: String,
+        /// How long the old one holds on
+        #[arg(long, default_value_t = 86_400)]
+        grace_seconds: u64,
+    },
+    /// Revoke a key, for ever
+    Revoke {
+        /// The tenant
+        tenant: String,
+        /// The key's public part
+        key: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Budgets {
+    /// Show what is left and what is reserved
+    Show {
+        /// The tenant
+        tenant: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Set the budgets of a tenant, a project or a key; without a limit, lift them
+    Set {
+        /// The tenant
+        tenant: String,
+        /// `tenant`, `project:<id>` or `key:<id>`
+        #[arg(default_value = "tenant")]
+        node: String,
+        #[command(flatten)]
+        limits: BudgetLimits,
+    },
+}
+
+/// The limits of one node. Days and months are those of the calendar, UTC.
+#[derive(Debug, Args)]
+pub(crate) struct BudgetLimits {
+    /// Dollars a day, like 0.45
+    #[arg(long, value_parser = crate::operator::micro_usd)]
+    pub(crate) usd_a_day: Option<u64>,
+    /// Dollars a month
+    #[arg(long, value_parser = crate::operator::micro_usd)]
+    pub(crate) usd_a_month: Option<u64>,
+    /// Dollars in all
+    #[arg(long, value_parser = crate::operator::micro_usd)]
+    pub(crate) usd_in_all: Option<u64>,
+    /// Tokens a day
+    #[arg(long)]
+    pub(crate) tokens_a_day: Option<u64>,
+    /// Tokens a month
+    #[arg(long)]
+    pub(crate) tokens_a_month: Option<u64>,
+    /// Tokens in all
+    #[arg(long)]
+    pub(crate) tokens_in_all: Option<u64>,
 }

@@ -45,18 +45,21 @@ pub(crate) struct Sent {
 }
 
 impl Client {
-    pub(crate) fn new(server: &Server) -> Result<Self, Failure> {
+    /// A client of a tenant, or of the operator.
+    pub(crate) fn new(server: &Server, operator: bool) -> Result<Self, Failure> {
         let found = Endpoint::read();
         let url = server
             .url
             .clone()
             .or_else(|| found.as_ref().map(|found| found.url.clone()));
-        let key = server
-            .key
-            .clone()
-            .or_else(|| found.map(|found| found.api_key));
+        let key = if operator {
+            let known = found.map(|found| found.operator_key);
+            server.operator_key.clone().or(known)
+        } else {
+            server.key.clone().or(found.map(|found| found.api_key))
+        };
         let (Some(url), Some(key)) = (url, key) else {
-            let hint = "no platform is known: start one with `skein dev` in this folder, or give --url and --key";
+            let hint = "no platform is known: start one with `skein dev` in this folder, or give --url and --key (--operator-key for what operators do)";
             return Err(Failure::Unreachable(hint.to_owned()));
         };
         aws::install_crypto();

@@ -8,6 +8,7 @@ mod args;
 mod client;
 mod dev;
 mod doctor;
+mod operator;
 mod output;
 mod run;
 mod runs;
@@ -44,6 +45,10 @@ async fn perform(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Run(run) => run::run(&cli.server.client()?, run).await,
         Command::Runs(command) => runs::runs(&cli.server.client()?, command).await,
         Command::Agents(command) => agents::agents(&cli.server.client()?, command).await,
+        Command::Tenants(command) => operator::tenants(&cli.server.operator()?, command).await,
+        Command::Keys(command) => operator::keys(&cli.server.operator()?, command).await,
+        Command::Budgets(command) => operator::budgets(&cli.server.operator()?, command).await,
+        Command::Tiers { json } => operator::tiers(&cli.server.operator()?, json).await,
         Command::Doctor => doctor::doctor(&cli.server).await,
         Command::Openapi => {
             output::line(

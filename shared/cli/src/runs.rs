@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::args::Runs;
 use crate::client::{Client, Sent, events};
+use crate::operator::text;
 use crate::output::{self, Failure};
 use crate::run::Watch;
 
@@ -36,10 +37,6 @@ pub(crate) async fn runs(client: &Client, command: Runs) -> Result<ExitCode, Fai
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn text(value: &Value, name: &str) -> String {
-    value[name].as_str().unwrap_or_default().to_owned()
 }
 
 /// A number that may not be known yet.

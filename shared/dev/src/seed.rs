@@ -5,13 +5,17 @@ use std::path::Path;
 use anyhow::Context;
 use api::keys::Presented;
 use domain::agent::Agent;
-use domain::id::{AgentId, TenantId};
+use domain::id::{AgentId, KeyId, TenantId};
+use domain::tenant::Tenant;
 use domain::time::At;
 use serde::{Deserialize, Serialize};
 use store::{ApiKey, Store};
 
 /// The demo tenant.
 pub const TENANT: &str = "demo";
+
+/// The demo tenant's tier: nobody who tries things out should meet its limits.
+const TIER: &str = "enterprise";
 
 /// The sample agents, by id.
 pub const SAMPLES: [(&str, &str); 4] = [
@@ -44,6 +48,10 @@ impl Keys {
         };
         let tenant = TenantId::parse(TENANT)?;
         let scopes = ["runs:read", "runs:write", "agents:read", "agents:write"];
+        if store.tenant(&tenant).await?.is_none() {
+            let demo = Tenant::new(tenant.clone(), "Demo", TIER, now);
+            store.put_tenant(&demo, None).await?;
+        }
         if !is_known(store, &keys.api_key).await? {
             // Before the key, so that a start that was cut short is done again.
             for (id, text) in SAMPLES {
@@ -55,13 +63,14 @@ impl Keys {
             }
         }
         admit(store, &keys.api_key, &tenant, "demo", &scopes, now).await?;
-        let operator = TenantId::parse("operator")?;
+        let operator = TenantId::parse(api::auth::OPERATOR)?;
+        let scopes = ["admin:read", "admin:write"];
         admit(
             store,
             &keys.operator_key,
             &operator,
             "operator",
-            &["admin"],
+            &scopes,
             now,
         )
         .await?;
@@ -88,11 +97,7 @@ impl Keys {
 }
 
 fn issue(tier: &str) -> String {
-    let mut random = [0; api::keys::RANDOM_BYTES];
-    let (front, back) = random.split_at_mut(16);
-    front.copy_from_slice(uuid::Uuid::new_v4().as_bytes());
-    back.copy_from_slice(uuid::Uuid::new_v4().as_bytes());
-    api::keys::issue(tier, random).text
+    api::keys::issue(tier, api::keys::random()).text
 }
 
 fn presented(key: &str) -> anyhow::Result<Presented<'_>> {
@@ -100,7 +105,8 @@ fn presented(key: &str) -> anyhow::Result<Presented<'_>> {
 }
 
 async fn is_known(store: &Store, key: &str) -> anyhow::Result<bool> {
-    Ok(store.key(presented(key)?.id).await?.is_some())
+    let id = KeyId::parse(presented(key)?.id)?;
+    Ok(store.key(&id).await?.is_some())
 }
 
 /// Stores a key unless it is stored already.
@@ -118,14 +124,16 @@ async fn admit(
     let presented = presented(key)?;
     let hash = presented.sha256();
     let key = ApiKey {
-        id: presented.id.to_owned(),
+        id: KeyId::parse(presented.id)?,
         tenant: tenant.clone(),
+        project: None,
         hash: hash.iter().map(|byte| format!("{byte:02x}")).collect(),
         scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
         label: label.to_owned(),
         created_at: now,
         expires_at: None,
         revoked_at: None,
+        last_used_at: None,
     };
     store.put_key(&key).await?;
     Ok(())

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::budget::Amount;
+
 /// What a run may use at most. A run asks for its own caps within those of its agent; the lower one holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -31,6 +33,15 @@ impl Default for Caps {
 }
 
 impl Caps {
+    /// What a run of these caps may spend.
+    #[must_use]
+    pub fn amount(&self) -> Amount {
+        Amount {
+            micro_usd: self.micro_usd,
+            tokens: self.tokens,
+        }
+    }
+
     /// The highest caps a definition may ask for: 10,000 steps, 100,000 tool calls, 1 G tokens, $10,000, one year.
     pub const MOST: Self = Self {
         steps: 10_000,
@@ -69,6 +80,15 @@ pub struct Totals {
 }
 
 impl Totals {
+    /// Price and tokens.
+    #[must_use]
+    pub fn amount(&self) -> Amount {
+        Amount {
+            micro_usd: self.micro_usd,
+            tokens: self.tokens(),
+        }
+    }
+
     /// Tokens read and written.
     #[must_use]
     pub fn tokens(&self) -> u64 {

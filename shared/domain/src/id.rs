@@ -37,6 +37,10 @@ fn is_run(text: &str) -> bool {
     })
 }
 
+fn is_key(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric())
+}
+
 fn is_token(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text
@@ -99,6 +103,14 @@ id!(
 id!(
     /// The name of a stored agent within its tenant.
     AgentId, "an agent id", SLUG, is_slug
+);
+id!(
+    /// A part of a tenant that is budgeted and reported apart.
+    ProjectId, "a project id", SLUG, is_slug
+);
+id!(
+    /// The public part of an API key.
+    KeyId, "a key id", "1 to 64 letters and digits", is_key
 );
 id!(
     /// One execution.

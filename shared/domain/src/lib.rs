@@ -5,11 +5,15 @@
 //! no tracing; time, ids and random bytes are arguments.
 
 pub mod agent;
+pub mod budget;
 pub mod caps;
 pub mod id;
+pub mod limit;
 pub mod model;
 pub mod price;
 pub mod run;
 pub mod schema;
+pub mod tenant;
+pub mod tier;
 pub mod time;
 pub mod tool;

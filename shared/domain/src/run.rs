@@ -15,11 +15,11 @@ mod state;
 mod tests;
 
 pub use decide::{Command, Rejection, ToolOutcome, advance, decide, settle};
-pub use event::{Commit, Created, Error, ErrorCode, Event, Lane, ParkReason};
+pub use event::{Admission, Commit, Created, Error, ErrorCode, Event, Lane, ParkReason};
 pub use evolve::{evolve, fold, written};
 pub use head::{Head, Status};
 pub use known::Known;
-pub use state::{AgentFrame, CallState, Effect, Phase, State, outstanding};
+pub use state::{Account, AgentFrame, CallState, Effect, Phase, State, Supply, outstanding};
 
 /// How long a driver's claim lasts after its last sign of life, in milliseconds (design rule: dead workers are noticed
 /// within 30 s).

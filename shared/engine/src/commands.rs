@@ -3,18 +3,22 @@
 use std::collections::BTreeMap;
 
 use domain::agent::AgentRef;
+use domain::budget::Denial;
 use domain::caps::Caps;
-use domain::id::{RunId, TenantId};
+use domain::id::{DriverId, KeyId, ProjectId, RunId, TenantId};
 use domain::run::{
-    Command, Commit, Created, Event, Head, Lane, Rejection, State, ToolOutcome, decide, evolve,
+    Command, Commit, Created, Event, Head, Known, Lane, Rejection, State, Status, ToolOutcome,
+    advance, decide, evolve, fold,
 };
+use domain::time::At;
 use queue::{RunMessage, ToolMessage};
 use serde_json::Value;
-use store::Creation;
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::admission::{Entrance, MAX_TRIES, Refusal};
 use crate::drive::{Limits, Outcome, Signal};
 use crate::driver::Driver;
+use crate::put::Put;
 use crate::tools::Call;
 use crate::{Engine, Error};
 
@@ -40,6 +44,10 @@ pub struct NewRun {
     pub metadata: BTreeMap<String, String>,
     /// SHA-256 (hex) of the request, when it carried an idempotency key.
     pub fingerprint: Option<String>,
+    /// The project that it belongs to.
+    pub project: Option<ProjectId>,
+    /// The API key that asks for it.
+    pub key: Option<KeyId>,
 }
 
 /// What became of a request to create a run.
@@ -49,6 +57,8 @@ pub enum Admitted {
     New(Head),
     /// The same id was created before, by a request with this head's fingerprint.
     Exists(Head),
+    /// It may not be.
+    Refused(Refusal),
 }
 
 /// What became of a command from outside.
@@ -60,54 +70,126 @@ pub enum Recorded {
     Missing,
 }
 
+/// What became of one attempt at a command.
+#[derive(Debug)]
+pub(crate) enum Tried {
+    /// It stands in the log; the state after it.
+    Done(Box<State>),
+    /// It has no effect; the state as it is.
+    Idle(Box<State>),
+    /// There is no such run.
+    Missing,
+    /// Somebody else wrote.
+    Raced,
+    /// A ledger refused it.
+    Denied(Denial),
+}
+
+/// What became of a creation.
+enum Founded {
+    New(Box<State>, Commit),
+    Exists(Box<Head>),
+    Refused(Refusal),
+}
+
 impl Engine {
-    fn begin(&self, new: NewRun) -> (State, Command) {
-        let deadline_at = self.now().plus_ms(new.caps.wall_ms);
+    fn begin(&self, new: &NewRun, entrance: &Entrance) -> (State, Command) {
+        let deadline_at = self.now().plus_ms(entrance.caps.wall_ms);
         let created = Created {
-            agent: new.agent,
-            input: new.input,
-            caps: new.caps,
-            lane: new.lane,
+            agent: new.agent.clone(),
+            input: new.input.clone(),
+            caps: entrance.caps,
+            lane: entrance.lane,
             deadline_at,
-            metadata: new.metadata,
-            fingerprint: new.fingerprint,
+            metadata: new.metadata.clone(),
+            fingerprint: new.fingerprint.clone(),
+            project: new.project.clone(),
+            key: new.key.clone(),
+            admission: Some(entrance.admission.clone()),
         };
         (
-            State::empty(new.tenant, new.run),
+            State::empty(new.tenant.clone(), new.run.clone()),
             Command::Create(Box::new(created)),
         )
     }
 
-    /// Creates a run and puts it into its queue. Repeated with the same id, it sends the message again while the run has
-    /// not been taken up: the first request may have died before it could.
+    /// Writes a run's first commit: its creation, and with a driver its claim and what follows at once.
+    async fn found(&self, new: &NewRun, by: Option<(&Known, &DriverId)>) -> Result<Founded, Error> {
+        let mut entrance = match self.enter(new).await? {
+            Ok(entrance) => entrance,
+            Err(refusal) => return Ok(Founded::Refused(refusal)),
+        };
+        for _ in 0..MAX_TRIES {
+            let (mut state, create) = self.begin(new, &entrance);
+            let now = self.now();
+            let mut events = decide(&state, &create, now)?;
+            if let Some((known, driver)) = by {
+                let claim = Command::Drive {
+                    driver: driver.clone(),
+                    handed_over_by: None,
+                    lease: None,
+                };
+                events = advance(known, &mut state, &create, now)?;
+                events.extend(advance(known, &mut state, &claim, now)?);
+            }
+            let commit = Commit {
+                first: 1,
+                at: now,
+                driver: by.map(|(_, driver)| driver.clone()),
+                events,
+            };
+            let state = fold(state.tenant, state.run, [&commit]);
+            match self.put(&state, &commit).await? {
+                Put::Done => return Ok(Founded::New(Box::new(state), commit)),
+                Put::Exists(head) => return Ok(Founded::Exists(head)),
+                Put::Denied(denial) => {
+                    if let Err(refusal) = entrance.lower(denial) {
+                        return Ok(Founded::Refused(refusal));
+                    }
+                }
+                Put::Stale => match self.enter(new).await? {
+                    Ok(anew) => entrance = anew,
+                    Err(refusal) => return Ok(Founded::Refused(refusal)),
+                },
+            }
+        }
+        Err(store::Error::Raced.into())
+    }
+
+    /// Creates a run and puts it into its queue, or in line when as many are under way as may be. Repeated with the same id,
+    /// it sends the message again while the run has not been taken up: the first request may have died before it could.
     ///
     /// # Errors
     /// [`Error`] when the table or the queue fails; repeated with the same id the request is safe.
     pub async fn create(&self, new: NewRun) -> Result<Admitted, Error> {
-        let (mut state, command) = self.begin(new);
-        let now = self.now();
-        let commit = Commit {
-            first: 1,
-            at: now,
-            driver: None,
-            events: decide(&state, &command, now)?,
-        };
-        evolve(&mut state, &commit);
-        let head = Head::of(&state);
-        let mut message = RunMessage::new(state.tenant.clone(), state.run.clone());
-        match self.store.create(&state.tenant, &head, &commit).await? {
-            Creation::New => {
-                message.carry(commit);
-                self.queue.send_run(head.lane, &message, 0).await?;
-                Ok(Admitted::New(head))
+        match Box::pin(self.found(&new, None)).await? {
+            Founded::New(state, commit) => {
+                self.send_new(&state, Some(commit)).await?;
+                Ok(Admitted::New(Head::of(&state)))
             }
-            Creation::Exists(head) => {
-                if head.status == domain::run::Status::Queued {
+            Founded::Exists(head) => {
+                if head.status == Status::Queued && !head.waiting {
+                    let message = RunMessage::new(new.tenant, new.run);
                     self.queue.send_run(head.lane, &message, 0).await?;
                 }
                 Ok(Admitted::Exists(*head))
             }
+            Founded::Refused(refusal) => Ok(Admitted::Refused(refusal)),
         }
+    }
+
+    /// Sends a new run to a driver. One that stands in line needs none; but a place may have become free while it took its
+    /// own.
+    async fn send_new(&self, state: &State, commit: Option<Commit>) -> Result<(), Error> {
+        if state.is_waiting() {
+            return self.admit_waiting(&state.tenant, u32::MAX).await;
+        }
+        let mut message = RunMessage::new(state.tenant.clone(), state.run.clone());
+        if let Some(commit) = commit {
+            message.carry(commit);
+        }
+        self.queue.send_run(lane(state), &message, 0).await?;
+        Ok(())
     }
 
     /// Creates a run and drives it at once, in one write less. No queue message exists until it parks or is handed over; a
@@ -124,11 +206,23 @@ impl Engine {
         let Some(known) = self.known(&new.tenant, &new.agent).await? else {
             return Ok(Outcome::Missing);
         };
-        let (state, command) = self.begin(new);
-        let mut driver = Driver::with(self, known, state, limits, listener);
-        driver.decide(command)?;
-        let claimed = driver.claim(None, None);
-        self.finish(driver, claimed).await
+        let id = self.new_driver();
+        let founded = Box::pin(self.found(&new, Some((&known, &id)))).await?;
+        let (state, commit) = match founded {
+            Founded::New(state, commit) => (state, commit),
+            Founded::Exists(head) => return Ok(Outcome::Exists(head)),
+            Founded::Refused(refusal) => return Ok(Outcome::Refused(refusal)),
+        };
+        if state.is_waiting() {
+            if let Some(listener) = &listener {
+                let _gone = listener.send(Signal::Committed(commit));
+            }
+            self.send_new(&state, None).await?;
+            return Ok(Outcome::Waiting(state));
+        }
+        let mut driver = Driver::with(self, known, *state, id, limits, listener);
+        driver.wrote(commit).await;
+        self.finish(driver, Ok(())).await
     }
 
     /// Asks for a run's end. Nothing starts in it after this is written; a run that nobody drives ends with this write, a
@@ -205,57 +299,81 @@ impl Engine {
 
     /// Sends a run to whoever drives it next.
     pub(crate) async fn wake(&self, state: &State) -> Result<(), Error> {
-        let lane = state
-            .created
-            .as_ref()
-            .map(|created| created.lane)
-            .unwrap_or_default();
         let message = RunMessage::new(state.tenant.clone(), state.run.clone());
-        self.queue.send_run(lane, &message, 0).await?;
+        self.queue.send_run(lane(state), &message, 0).await?;
         Ok(())
     }
 
     /// Decides a command on the newest log and commits it, again and again while others are quicker.
-    async fn record(
+    pub(crate) async fn record(
         &self,
         tenant: &TenantId,
         run: &RunId,
         command: &Command,
     ) -> Result<Recorded, Error> {
-        let mut races = 0;
-        loop {
-            let Some(loaded) = self.store.load(tenant, run).await? else {
-                return Ok(Recorded::Missing);
-            };
-            let mut state = loaded.state;
-            let now = self.now();
-            let events = match decide(&state, command, now) {
-                Ok(events) => events,
-                Err(Rejection::Missing) => return Ok(Recorded::Missing),
-                Err(rejection) => return Err(rejection.into()),
-            };
-            if events.is_empty() {
-                return Ok(Recorded::Done(Box::new(state)));
-            }
-            let commit = Commit {
-                first: state.next_event(),
-                at: now,
-                driver: None,
-                events,
-            };
-            evolve(&mut state, &commit);
-            let head = commit
-                .events
-                .iter()
-                .any(Event::moves_head)
-                .then(|| Head::of(&state));
-            match self.store.append(tenant, run, &commit, head.as_ref()).await {
-                Ok(()) => return Ok(Recorded::Done(Box::new(state))),
-                Err(store::Error::Raced) if races < MAX_RACES => races += 1,
-                Err(error) => return Err(error.into()),
+        for _ in 0..MAX_RACES {
+            match self.try_once(tenant, run, |_| command.clone()).await? {
+                Tried::Done(state) | Tried::Idle(state) => return Ok(Recorded::Done(state)),
+                Tried::Missing => return Ok(Recorded::Missing),
+                // No command from outside reserves anything, so no ledger denies it.
+                Tried::Raced | Tried::Denied(_) => {}
             }
         }
+        Err(store::Error::Raced.into())
     }
+
+    /// Decides a command on the newest log and commits it, once.
+    pub(crate) async fn try_once(
+        &self,
+        tenant: &TenantId,
+        run: &RunId,
+        command: impl FnOnce(&State) -> Command,
+    ) -> Result<Tried, Error> {
+        let Some(loaded) = self.store.load(tenant, run).await? else {
+            return Ok(Tried::Missing);
+        };
+        let state = loaded.state;
+        let now = self.now();
+        let events = match decide(&state, &command(&state), now) {
+            Ok(events) => events,
+            Err(Rejection::Missing) => return Ok(Tried::Missing),
+            Err(rejection) => return Err(rejection.into()),
+        };
+        self.write(state, events, now).await
+    }
+
+    /// Commits events that somebody other than a driver decided.
+    pub(crate) async fn write(
+        &self,
+        mut state: State,
+        events: Vec<Event>,
+        now: At,
+    ) -> Result<Tried, Error> {
+        if events.is_empty() {
+            return Ok(Tried::Idle(Box::new(state)));
+        }
+        let commit = Commit {
+            first: state.next_event(),
+            at: now,
+            driver: None,
+            events,
+        };
+        evolve(&mut state, &commit);
+        match self.put(&state, &commit).await {
+            Ok(Put::Done) => Ok(Tried::Done(Box::new(state))),
+            Ok(Put::Denied(denial)) => Ok(Tried::Denied(denial)),
+            Ok(Put::Exists(_) | Put::Stale) | Err(Error::Store(store::Error::Raced)) => {
+                Ok(Tried::Raced)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The queue that carries a run.
+pub(crate) fn lane(state: &State) -> Lane {
+    let created = state.created.as_ref();
+    created.map(|created| created.lane).unwrap_or_default()
 }
 
 /// Whether the call that a message asks for is still to be answered.

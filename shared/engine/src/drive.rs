@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use domain::id::{DriverId, RunId, TenantId};
-use domain::run::{Commit, Rejection, State};
+use domain::run::{Command, Commit, Rejection, State};
 use domain::time::At;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
+use crate::admission::Refusal;
 use crate::driver::{Driver, Step};
 use crate::report::report;
-use crate::{Engine, Error};
+use crate::tenants::OPERATOR;
+use crate::{Engine, Error, Recorded};
 
 /// A request to drive a run.
 #[derive(Debug)]
@@ -90,8 +92,12 @@ pub enum Outcome {
         /// When that driver's claim ends unless renewed.
         until: At,
     },
+    /// It waits for its turn: as many of the tenant's runs are under way as may be.
+    Waiting(Box<State>),
     /// There is no such run.
     Missing,
+    /// It was to be created and may not be.
+    Refused(Refusal),
     /// It was to be created, and exists already.
     Exists(Box<domain::run::Head>),
 }
@@ -120,6 +126,22 @@ impl Engine {
         if state.status.is_terminal() {
             return Ok(Outcome::Ended(Box::new(state)));
         }
+        if state.is_waiting() && self.now() < state.deadline_at() {
+            self.admit_waiting(&work.tenant, u32::MAX).await?;
+            return Ok(Outcome::Waiting(Box::new(state)));
+        }
+        let suspended = self.is_suspended(&state).await?;
+        let mut state = state;
+        if state.suspend_requested && !suspended {
+            let wake = Command::Wake {
+                by: OPERATOR.to_owned(),
+            };
+            let woken = self.record(&work.tenant, &work.run, &wake);
+            match Box::pin(woken).await? {
+                Recorded::Done(woken) => state = *woken,
+                Recorded::Missing => return Ok(Outcome::Missing),
+            }
+        }
         let Some(mut driver) = Driver::new(self, state, work.limits, work.listener).await? else {
             return Ok(Outcome::Missing);
         };
@@ -127,7 +149,13 @@ impl Engine {
         if !work.redelivered {
             driver.trust_the_park(work.wakes_at);
         }
-        let claimed = driver.claim(work.handed_over_by, lease);
+        if suspended {
+            driver.begin_nothing();
+        }
+        let mut claimed = driver.claim(work.handed_over_by, lease);
+        if suspended && claimed.is_ok() {
+            claimed = driver.suspend();
+        }
         self.finish(driver, claimed).await
     }
 

@@ -6,19 +6,21 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::budget::{Budget, Denial, Node};
 use domain::id::{DriverId, FrameId};
 use domain::run::{
-    self, Command, Commit, Error as RunError, ErrorCode, Event, Head, Known, Rejection, State,
-    Status,
+    self, Command, Commit, Error as RunError, ErrorCode, Event, Known, Rejection, State, Status,
+    Supply,
 };
 use domain::time::At;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use store::Creation;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::drive::{Limits, Outcome, Signal};
+use crate::put::Put;
+use crate::tenants::OPERATOR;
 use crate::{Engine, Error};
 
 /// How long an outcome may wait for company before it is committed on its own. Bounds what a crash can lose.
@@ -85,13 +87,15 @@ impl<'a> Driver<'a> {
                 .await?;
             return Ok(None);
         };
-        Ok(Some(Self::with(engine, known, state, limits, listener)))
+        let id = engine.new_driver();
+        Ok(Some(Self::with(engine, known, state, id, limits, listener)))
     }
 
     pub(crate) fn with(
         engine: &'a Engine,
         known: Arc<Known>,
         state: State,
+        id: DriverId,
         limits: Limits,
         listener: Option<UnboundedSender<Signal>>,
     ) -> Self {
@@ -100,7 +104,7 @@ impl<'a> Driver<'a> {
         Self {
             engine,
             known,
-            id: engine.new_driver(),
+            id,
             limits,
             hops: 0,
             listener,
@@ -161,13 +165,30 @@ impl<'a> Driver<'a> {
         })
     }
 
+    /// Lets the run park as soon as it can, since its tenant is suspended.
+    pub(crate) fn suspend(&mut self) -> Result<(), Rejection> {
+        self.decide(Command::Suspend {
+            by: OPERATOR.to_owned(),
+        })
+    }
+
+    /// Has nothing begin from here on.
+    pub(crate) fn begin_nothing(&mut self) {
+        self.limits.begin_until = Instant::now();
+    }
+
     /// Decides a command and remembers what has to be committed for it.
     pub(crate) fn decide(&mut self, command: Command) -> Result<(), Rejection> {
+        let begins = Instant::now() < self.limits.begin_until;
+        self.decide_as(command, begins)
+    }
+
+    fn decide_as(&mut self, command: Command, begins: bool) -> Result<(), Rejection> {
         if self.pending.is_empty() {
             self.pending_since = Instant::now();
             self.decided_at = self.engine.now();
         }
-        let events = if Instant::now() < self.limits.begin_until {
+        let events = if begins {
             run::advance(&self.known, &mut self.state, &command, self.decided_at)?
         } else {
             run::settle(&self.known, &mut self.state, &command, self.decided_at)?
@@ -224,30 +245,25 @@ impl<'a> Driver<'a> {
             driver: Some(self.id.clone()),
             events: std::mem::take(&mut self.pending),
         };
-        let head = commit
-            .events
-            .iter()
-            .any(Event::moves_head)
-            .then(|| Head::of(&self.state));
-        let store = &self.engine.store;
-        let written = match &head {
-            Some(head) if self.durable == 0 => {
-                match store.create(&self.state.tenant, head, &commit).await {
-                    Ok(Creation::New) => Ok(()),
-                    Ok(Creation::Exists(head)) => return Ok(Step::Over(Outcome::Exists(head))),
-                    Err(error) => Err(error),
-                }
+        match self.engine.put(&self.state, &commit).await {
+            Ok(Put::Done) => {}
+            Ok(Put::Denied(Denial::Spent {
+                node,
+                budget,
+                renews_at,
+                ..
+            })) => return self.denied(node, budget, renews_at).await,
+            Ok(Put::Stale) => {
+                self.commands.retain(|command| {
+                    !matches!(command, Command::Deny { .. } | Command::Suspend { .. })
+                });
+                return self.reload().await;
             }
-            _ => {
-                store
-                    .append(&self.state.tenant, &self.state.run, &commit, head.as_ref())
-                    .await
+            // A driver creates nothing and takes no place, so nothing else can be denied.
+            Ok(Put::Denied(_) | Put::Exists(_)) | Err(Error::Store(store::Error::Raced)) => {
+                return self.reload().await;
             }
-        };
-        match written {
-            Ok(()) => {}
-            Err(store::Error::Raced) => return self.reload().await,
-            Err(error @ store::Error::TooLarge { .. }) if self.durable > 0 => {
+            Err(Error::Store(error @ store::Error::TooLarge { .. })) => {
                 let message = error.to_string();
                 self.restore().await?;
                 self.commands.clear();
@@ -257,15 +273,24 @@ impl<'a> Driver<'a> {
                 });
                 return Ok(Step::On(self.decide(failed).err()));
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error),
         }
         self.durable = commit.last();
         run::written(&mut self.state, &commit);
+        self.wrote(commit).await;
+        if self.state.status.is_terminal() {
+            return Ok(Step::Over(Outcome::Ended(Box::new(self.state.clone()))));
+        }
+        Ok(Step::On(None))
+    }
+
+    /// Goes on from a commit that is stored.
+    pub(crate) async fn wrote(&mut self, commit: Commit) {
         self.arranged = None;
         self.commands.clear();
         self.tail += 1;
         if self.tail >= SNAPSHOT_EVERY && !self.state.status.is_terminal() {
-            match store.snapshot(&self.state).await {
+            match self.engine.store.snapshot(&self.state).await {
                 Ok(()) => self.tail = 0,
                 Err(error) => self.warn(
                     &error,
@@ -276,10 +301,29 @@ impl<'a> Driver<'a> {
         if let Some(listener) = &self.listener {
             let _gone = listener.send(Signal::Committed(commit));
         }
-        if self.state.status.is_terminal() {
-            return Ok(Step::Over(Outcome::Ended(Box::new(self.state.clone()))));
-        }
-        Ok(Step::On(None))
+    }
+
+    /// A budget does not hold what the pending events reserve: the same is decided by a run that knows so. It asks for just
+    /// what it needs then, and when it had asked for that already, for nothing.
+    async fn denied(
+        &mut self,
+        node: Node,
+        budget: Budget,
+        renews_at: Option<At>,
+    ) -> Result<Step, Error> {
+        let account = self.state.account.as_ref();
+        let exact = account.is_some_and(|account| account.supply != Supply::Ample);
+        let is_denial = |command: &Command| matches!(command, Command::Deny { .. });
+        self.commands.retain(|command| !is_denial(command));
+        let claims = matches!(self.commands.first(), Some(Command::Drive { .. }));
+        let denial = Command::Deny {
+            node,
+            budget,
+            renews_at,
+            exact,
+        };
+        self.commands.insert(usize::from(claims), denial);
+        self.reload().await
     }
 
     /// Reads the log again and decides the open commands on what it says now, first of all whether the run is still, or
@@ -304,11 +348,15 @@ impl<'a> Driver<'a> {
             }
             commands.push(look);
         }
-        for mut command in commands {
+        let mut commands = commands.into_iter().peekable();
+        while let Some(mut command) = commands.next() {
             if let Command::Drive { lease, .. } = &mut command {
                 lease.clone_from(&renewed);
             }
-            if let Err(rejection) = self.decide(command) {
+            // What was denied must be known before anything follows.
+            let before_denial = matches!(commands.peek(), Some(Command::Deny { .. }));
+            let begins = !before_denial && Instant::now() < self.limits.begin_until;
+            if let Err(rejection) = self.decide_as(command, begins) {
                 return Ok(Step::On(Some(rejection)));
             }
         }

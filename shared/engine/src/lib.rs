@@ -7,18 +7,22 @@
 //! **Invariant:** an effect that needs an intent starts only after the commit that holds the intent was accepted. The
 //! engine decides nothing itself and reads the clock in one place, [`Engine::now`].
 
+mod admission;
 mod commands;
 mod drive;
 mod driver;
 mod error;
 mod known;
 mod perform;
+mod put;
 mod report;
 mod sweep;
+mod tenants;
 pub mod tools;
 
 use std::sync::Arc;
 
+pub use admission::Refusal;
 pub use commands::{Admitted, NewRun, Recorded};
 use domain::time::At;
 pub use drive::{Limits, Outcome, Signal, Work};
@@ -28,6 +32,7 @@ use known::Definitions;
 use queue::Queue;
 use store::Store;
 pub use sweep::Swept;
+use tenants::Tenants;
 use tools::Tools;
 
 /// What tells the time: the system's clock, or a test's.
@@ -43,6 +48,7 @@ pub struct Engine {
     gateway: Gateway,
     tools: Tools,
     definitions: Arc<Definitions>,
+    tenants: Arc<Tenants>,
     clock: Clock,
 }
 
@@ -68,6 +74,7 @@ impl Engine {
             gateway,
             tools,
             definitions: Arc::new(Definitions::new()),
+            tenants: Arc::new(Tenants::new()),
             clock,
         }
     }

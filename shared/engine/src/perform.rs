@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use domain::id::DriverId;
 use domain::run::{Command, Effect, Error as RunError, ErrorCode, Known, State, decide};
-use domain::run::{Commit, Head};
 use domain::tool::Place;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use queue::ToolMessage;
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::commands::{Tried, lane};
 use crate::drive::Signal;
 use crate::driver::Ended;
 use crate::tools::Call;
@@ -83,13 +83,8 @@ impl Engine {
                 effect,
                 ..
             } => {
-                let lane = state
-                    .created
-                    .as_ref()
-                    .map(|created| created.lane)
-                    .unwrap_or_default();
                 let message = ToolMessage {
-                    lane,
+                    lane: lane(state),
                     frame,
                     step,
                     call,
@@ -148,35 +143,9 @@ impl Engine {
             message: message.to_owned(),
         });
         let events = decide(state, &command, now)?;
-        self.write(state, events, now).await
-    }
-
-    /// Commits events that somebody other than a driver decided.
-    pub(crate) async fn write(
-        &self,
-        state: &State,
-        events: Vec<domain::run::Event>,
-        now: domain::time::At,
-    ) -> Result<(), Error> {
-        if events.is_empty() {
-            return Ok(());
+        match self.write(state.clone(), events, now).await? {
+            Tried::Done(_) | Tried::Idle(_) | Tried::Missing => Ok(()),
+            Tried::Raced | Tried::Denied(_) => Err(store::Error::Raced.into()),
         }
-        let commit = Commit {
-            first: state.next_event(),
-            at: now,
-            driver: None,
-            events,
-        };
-        let mut next = state.clone();
-        domain::run::evolve(&mut next, &commit);
-        let head = commit
-            .events
-            .iter()
-            .any(domain::run::Event::moves_head)
-            .then(|| Head::of(&next));
-        self.store
-            .append(&state.tenant, &state.run, &commit, head.as_ref())
-            .await?;
-        Ok(())
     }
 }

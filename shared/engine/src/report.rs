@@ -48,6 +48,8 @@ fn word(driven: &Result<Outcome, Error>) -> &'static str {
         Ok(Outcome::Parked(_)) => "parked",
         Ok(Outcome::HandedOver(_)) => "handed_over",
         Ok(Outcome::Held { .. }) => "held",
+        Ok(Outcome::Waiting(_)) => "waiting",
+        Ok(Outcome::Refused(_)) => "refused",
         Ok(Outcome::Missing) => "missing",
         Ok(Outcome::Exists(_)) => "exists",
         Err(error) if error.is_transient() => "failed_transiently",

@@ -11,6 +11,7 @@ use domain::agent::{Agent, AgentRef};
 use domain::caps::Caps;
 use domain::id::{AgentId, DriverId, RunId, TenantId};
 use domain::run::{Commit, Lane, Status};
+use domain::tenant::Tenant;
 use domain::time::At;
 use skein_engine::{Admitted, Engine, Limits, NewRun, Outcome, Work};
 
@@ -34,6 +35,8 @@ impl World {
         let agent = AgentId::parse("echo").unwrap();
         let definition: Agent =
             serde_json::from_value(serde_json::json!({"model": "local.echo"})).unwrap();
+        let settings = Tenant::new(tenant.clone(), "Acme", "enterprise", At(NOW));
+        engine.store.put_tenant(&settings, None).await.unwrap();
         let stored = engine
             .store
             .put_agent(&tenant, &agent, &definition, At(NOW));
@@ -53,6 +56,8 @@ impl World {
             lane: Lane::Standard,
             metadata: Default::default(),
             fingerprint: None,
+            project: None,
+            key: None,
         };
         let admitted = world.engine.create(new).await.unwrap();
         assert!(matches!(admitted, Admitted::New(_)));

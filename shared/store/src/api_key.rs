@@ -1,21 +1,27 @@
 //! API keys: who may act for a tenant. Only the hash of a secret is ever stored.
 
-use domain::id::TenantId;
+use domain::id::{KeyId, ProjectId, TenantId};
 use domain::time::At;
+use serde::{Deserialize, Serialize};
 
-use crate::item::{Item, Read, Set, keyed, text};
-use crate::key::Key;
+use crate::item::{Item, Read, Set, keyed, number, text, to_json};
+use crate::key::{Key, key_list};
+use crate::list::Page;
 use crate::table::{Outcome, Write};
 use crate::{Error, Store};
 
 /// A stored API key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApiKey {
-    /// The public part of the key: 1 to 64 letters and digits.
-    pub id: String,
+    /// The public part of the key.
+    pub id: KeyId,
     /// Whom it acts for.
     pub tenant: TenantId,
-    /// SHA-256 of the secret, hexadecimal.
+    /// The project that its runs belong to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<ProjectId>,
+    /// SHA-256 of the secret, hexadecimal. Lists do not hold it.
+    #[serde(skip)]
     pub hash: String,
     /// What it may do.
     pub scopes: Vec<String>,
@@ -24,33 +30,39 @@ pub struct ApiKey {
     /// When it was made.
     pub created_at: At,
     /// When it ceases to hold, if ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<At>,
     /// When it was revoked, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked_at: Option<At>,
+    /// When it was last seen in use, to a few minutes. Lists do not hold it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_used_at: Option<At>,
 }
 
 impl Store {
     /// Stores a key, new or changed.
     ///
     /// # Errors
-    /// [`Error::BadKeyId`]; [`Error::Raced`] when another tenant has a key of that id; those of the table.
+    /// [`Error::Raced`] when another tenant has a key of that id, or when it was revoked, which is for ever; those of the table.
     pub async fn put_key(&self, api_key: &ApiKey) -> Result<(), Error> {
-        let key = Key::api_key(&api_key.id).ok_or(Error::BadKeyId)?;
-        let mut item = keyed(key, 7);
+        let mut item = keyed(Key::api_key(&api_key.id), 7);
         item.set_text("tenant", api_key.tenant.as_str());
         item.set_text("hash", &api_key.hash);
-        item.set_text("scopes", api_key.scopes.join(" "));
-        item.set_text("label", &api_key.label);
-        item.set_number("created_at", api_key.created_at.0);
-        for (name, at) in [
-            ("expires_at", api_key.expires_at),
-            ("revoked_at", api_key.revoked_at),
-        ] {
-            if let Some(at) = at {
-                item.set_number(name, at.0);
-            }
+        item.set_text("head", to_json(api_key));
+        item.set_text("list_pk", key_list(&api_key.tenant));
+        item.set_text("list_sk", api_key.id.as_str());
+        if let Some(at) = api_key.last_used_at {
+            item.set_number("last_used_at", at.0);
         }
-        let own = "attribute_not_exists(pk) OR tenant = :tenant";
+        if let Some(at) = api_key.revoked_at {
+            item.set_number("revoked_at", at.0);
+        }
+        let own = if api_key.revoked_at.is_some() {
+            "attribute_not_exists(pk) OR tenant = :tenant"
+        } else {
+            "attribute_not_exists(pk) OR (tenant = :tenant AND attribute_not_exists(revoked_at))"
+        };
         let write = Write::new(item, Some(own)).with(":tenant", text(api_key.tenant.as_str()));
         match self.put(write).await? {
             Outcome::Done => Ok(()),
@@ -59,31 +71,45 @@ impl Store {
         }
     }
 
-    /// Reads a key by its public part, strongly consistent; none also for an id that no key can have. Whether it still
-    /// holds is for the caller to say.
+    /// Reads a key by its public part, strongly consistent. Whether it still holds is for the caller to say.
     ///
     /// # Errors
     /// Those of the table.
-    pub async fn key(&self, id: &str) -> Result<Option<ApiKey>, Error> {
-        let Some(key) = Key::api_key(id) else {
-            return Ok(None);
-        };
-        let item = self.get(key, true).await?;
-        item.map(|item| read(id, &item)).transpose()
+    pub async fn key(&self, id: &KeyId) -> Result<Option<ApiKey>, Error> {
+        let item = self.get(Key::api_key(id), true).await?;
+        item.map(|item| read(&item)).transpose()
+    }
+
+    /// A tenant's keys by id, revoked ones included, at most `limit` (1 to 200). Eventually consistent; without hashes.
+    ///
+    /// # Errors
+    /// [`Error::BadCursor`], [`Error::ExpiredCursor`], and those of the table.
+    pub async fn keys(
+        &self,
+        tenant: &TenantId,
+        limit: u32,
+        cursor: Option<&str>,
+        now: At,
+    ) -> Result<Page<ApiKey>, Error> {
+        let list = key_list(tenant);
+        self.by_id(&list, tenant, limit, cursor, now).await
+    }
+
+    /// Notes that a key was used.
+    ///
+    /// # Errors
+    /// Those of the table.
+    pub async fn key_used(&self, id: &KeyId, now: At) -> Result<(), Error> {
+        let set = "SET last_used_at = :now".to_owned();
+        let known = "attribute_exists(pk)".to_owned();
+        let write = Write::update(Key::api_key(id), set, known).with(":now", number(now.0));
+        self.put(write).await.map(drop)
     }
 }
 
-fn read(id: &str, item: &Item) -> Result<ApiKey, Error> {
-    let tenant = TenantId::parse(item.text("tenant")?).map_err(|_| item.corrupt("tenant"))?;
-    let scopes = item.text("scopes")?.split_whitespace();
-    Ok(ApiKey {
-        id: id.to_owned(),
-        tenant,
-        hash: item.text("hash")?.to_owned(),
-        scopes: scopes.map(str::to_owned).collect(),
-        label: item.text("label")?.to_owned(),
-        created_at: item.at("created_at")?,
-        expires_at: item.find_number("expires_at").map(At),
-        revoked_at: item.find_number("revoked_at").map(At),
-    })
+fn read(item: &Item) -> Result<ApiKey, Error> {
+    let mut key: ApiKey = item.json("head")?;
+    item.text("hash")?.clone_into(&mut key.hash);
+    key.last_used_at = item.find_number("last_used_at").map(At);
+    Ok(key)
 }

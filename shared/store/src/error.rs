@@ -30,8 +30,8 @@ pub enum Error {
     /// The cursor is ours and too old.
     #[error("the cursor has expired")]
     ExpiredCursor,
-    /// The identifier cannot be one of an API key.
-    #[error("the id of an API key must be 1 to 64 letters and digits")]
+    /// The text cannot be the subject or the name of a rate limit.
+    #[error("a rate limit counts under 1 to 64 letters, digits and hyphens")]
     BadKeyId,
     /// What is stored cannot be read.
     #[error("the item {key} cannot be read: {what}")]

@@ -3,8 +3,10 @@
 //! **Invariant:** a key that belongs to a tenant is made from that tenant's [`TenantId`] and from nothing else that could
 //! hold a `#`, so no input can name another tenant's item. Layouts are pinned by a test; changing one loses data.
 
-use domain::id::{AgentId, RunId, TenantId};
+use domain::budget::Node;
+use domain::id::{AgentId, KeyId, RunId, TenantId};
 use domain::run::Status;
+use domain::tier::Window;
 use domain::time::At;
 
 /// Partitions of the watch index.
@@ -68,13 +70,47 @@ impl Key {
         Self::new(agent_partition(tenant, agent), HEAD.to_owned())
     }
 
-    /// An API key. The one item of a tenant that is read before the tenant is known, so it stands apart; none when `id`
-    /// is not 1 to 64 letters and digits.
+    /// An API key. The one item of a tenant that is read before the tenant is known, so it stands apart.
     #[must_use]
-    pub fn api_key(id: &str) -> Option<Self> {
-        let fits =
-            (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        fits.then(|| Self::new(format!("K#{id}"), "KEY".to_owned()))
+    pub fn api_key(id: &KeyId) -> Self {
+        Self::new(format!("K#{id}"), "KEY".to_owned())
+    }
+
+    /// The counter of a rate limit; one for each subject, none of which is the tenant itself. None when the limit's name or
+    /// the subject has other characters than letters, digits and hyphens.
+    #[must_use]
+    pub fn limit(tenant: &TenantId, limit: &Window, subject: Option<&str>) -> Option<Self> {
+        let fits = |text: &str| {
+            (1..=64).contains(&text.len())
+                && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        };
+        if !fits(&limit.name) || !subject.is_none_or(fits) {
+            return None;
+        }
+        let name = &limit.name;
+        let pk = match subject {
+            None => format!("T#{tenant}#L#{name}"),
+            Some(subject) => format!("T#{tenant}#L#{name}#{subject}"),
+        };
+        Some(Self::new(pk, format!("WINDOW#{}", limit.seconds)))
+    }
+
+    /// A tenant's record: tier, standing, overrides, budgets.
+    #[must_use]
+    pub fn tenant(tenant: &TenantId) -> Self {
+        Self::new(format!("T#{tenant}"), "TENANT".to_owned())
+    }
+
+    /// The ledger of one of a tenant's budget nodes.
+    #[must_use]
+    pub fn ledger(tenant: &TenantId, node: &Node) -> Self {
+        Self::new(format!("T#{tenant}#B#{node}"), "LEDGER".to_owned())
+    }
+
+    /// A run's place among those that wait for their turn.
+    #[must_use]
+    pub fn waiting(tenant: &TenantId, created_at: At, run: &RunId) -> Self {
+        Self::new(waiting_partition(tenant), run_list_sort(created_at, run))
     }
 
     /// An item that is never written: reading it shows that the table answers.
@@ -105,6 +141,10 @@ impl Key {
 
 pub(crate) fn run_partition(tenant: &TenantId, run: &RunId) -> String {
     format!("T#{tenant}#R#{run}")
+}
+
+pub(crate) fn waiting_partition(tenant: &TenantId) -> String {
+    format!("T#{tenant}#WAITING")
 }
 
 pub(crate) fn agent_partition(tenant: &TenantId, agent: &AgentId) -> String {
@@ -153,6 +193,14 @@ pub(crate) fn agent_list(tenant: &TenantId) -> String {
     format!("T#{tenant}#AGENTS")
 }
 
+/// The partition of `list` that holds a tenant's API keys.
+pub(crate) fn key_list(tenant: &TenantId) -> String {
+    format!("T#{tenant}#KEYS")
+}
+
+/// The partition of `list` that holds every tenant: the operator's.
+pub(crate) const TENANTS: &str = "TENANTS";
+
 /// The partition of `watch` that holds a run.
 pub(crate) fn watch(run: &RunId) -> String {
     watch_partition(shard(run, WATCH_SHARDS))
@@ -195,6 +243,8 @@ pub(crate) fn shard(run: &RunId, shards: u8) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use domain::tier::Subject;
+
     use super::*;
 
     fn ids() -> (TenantId, RunId, AgentId) {
@@ -203,6 +253,15 @@ mod tests {
             RunId::parse("run_0123456789abcdef0123456789abcdef").unwrap(),
             AgentId::parse("clerk").unwrap(),
         )
+    }
+
+    fn limit(name: &str, seconds: u32) -> Window {
+        Window {
+            name: name.to_owned(),
+            requests: 10,
+            seconds,
+            by: Subject::Tenant,
+        }
     }
 
     #[test]
@@ -225,7 +284,34 @@ mod tests {
             "T#acme#A#clerk V#000012"
         );
         assert_eq!(of(Key::agent(&tenant, &agent)), "T#acme#A#clerk HEAD");
-        assert_eq!(of(Key::api_key("4f9a").unwrap()), "K#4f9a KEY");
+        assert_eq!(
+            of(Key::api_key(&KeyId::parse("4f9a").unwrap())),
+            "K#4f9a KEY"
+        );
+        let minute = limit("permin", 60);
+        assert_eq!(
+            of(Key::limit(&tenant, &minute, None).unwrap()),
+            "T#acme#L#permin WINDOW#60"
+        );
+        assert_eq!(
+            of(Key::limit(&tenant, &minute, Some("4f9a")).unwrap()),
+            "T#acme#L#permin#4f9a WINDOW#60"
+        );
+        assert_eq!(of(Key::tenant(&tenant)), "T#acme TENANT");
+        assert_eq!(
+            of(Key::ledger(&tenant, &Node::Tenant)),
+            "T#acme#B#tenant LEDGER"
+        );
+        let project = Node::try_from("project:web".to_owned()).unwrap();
+        assert_eq!(
+            of(Key::ledger(&tenant, &project)),
+            "T#acme#B#project:web LEDGER"
+        );
+        assert_eq!(
+            of(Key::waiting(&tenant, At(1_700_000_000_123), &run)),
+            "T#acme#WAITING 1700000000123#run_0123456789abcdef0123456789abcdef"
+        );
+        assert_eq!(key_list(&tenant), "T#acme#KEYS");
         assert_eq!(run_list(&tenant, Status::Parked, 3), "T#acme#RUNS#parked#3");
         assert_eq!(
             run_list_sort(At(1_700_000_000_123), &run),
@@ -254,13 +340,6 @@ mod tests {
             Key::snapshot(&tenant, &run, 100),
         ];
         assert!(keys.windows(2).all(|pair| pair[0].sk() < pair[1].sk()));
-    }
-
-    #[test]
-    fn an_api_key_id_that_could_break_a_key_has_none() {
-        for bad in ["", "a#b", "a b", "a-b", &"a".repeat(65)] {
-            assert!(Key::api_key(bad).is_none(), "{bad}");
-        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod read;
 mod write;
 
+use domain::budget::Denial;
 use domain::id::DriverId;
 use domain::run::{Head, State};
 use domain::time::At;
@@ -14,6 +15,10 @@ pub enum Creation {
     New,
     /// There is a run of that id; this is its head.
     Exists(Box<Head>),
+    /// A ledger refused it; nothing was written.
+    Denied(Denial),
+    /// The tenant was changed since the decision; nothing was written.
+    Stale,
 }
 
 /// A run, read from its log.

@@ -1,25 +1,37 @@
 //! The operations of the table that the store uses: metered, with typed outcomes instead of SDK errors.
 
+use std::borrow::Cow;
+
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, ConsumedCapacity, Put, ReturnConsumedCapacity,
-    ReturnValuesOnConditionCheckFailure, TransactWriteItem,
+    AttributeValue, ConsumedCapacity, Delete, Put, ReturnConsumedCapacity,
+    ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
 };
 
-use crate::item::{Item, text};
+use crate::item::{Item, keyed, text};
 use crate::key::Key;
 use crate::{Error, Store};
 
 /// Attempts at a write that meets a transaction on the same item.
 pub(crate) const ATTEMPTS: u32 = 5;
 
-/// An item to be put, under a condition.
+/// A change of one item, under a condition.
 pub(crate) struct Write {
-    pub(crate) item: Item,
-    pub(crate) condition: Option<&'static str>,
-    pub(crate) values: Vec<(&'static str, AttributeValue)>,
+    act: Act,
+    condition: Option<Cow<'static, str>>,
+    values: Vec<(Cow<'static, str>, AttributeValue)>,
+}
+
+/// What a write does to its item.
+enum Act {
+    /// Puts the whole item.
+    Put(Item),
+    /// Changes attributes, by an update expression.
+    Update(Key, String),
+    /// Removes it.
+    Delete(Key),
 }
 
 /// The condition that there is no such item yet.
@@ -29,15 +41,33 @@ pub(crate) const PRESENT: &str = "attribute_exists(pk)";
 
 impl Write {
     pub(crate) fn new(item: Item, condition: Option<&'static str>) -> Self {
+        Self::of(Act::Put(item), condition.map(Cow::Borrowed))
+    }
+
+    /// Changes attributes by `expression` if `condition` holds.
+    pub(crate) fn update(key: Key, expression: String, condition: String) -> Self {
+        Self::of(Act::Update(key, expression), Some(Cow::Owned(condition)))
+    }
+
+    /// Removes the item, if it is there.
+    pub(crate) fn delete(key: Key) -> Self {
+        Self::of(Act::Delete(key), None)
+    }
+
+    fn of(act: Act, condition: Option<Cow<'static, str>>) -> Self {
         Self {
-            item,
+            act,
             condition,
             values: Vec::new(),
         }
     }
 
-    pub(crate) fn with(mut self, name: &'static str, value: AttributeValue) -> Self {
-        self.values.push((name, value));
+    pub(crate) fn with(
+        mut self,
+        name: impl Into<Cow<'static, str>>,
+        value: AttributeValue,
+    ) -> Self {
+        self.values.push((name.into(), value));
         self
     }
 }
@@ -157,13 +187,17 @@ impl Store {
         })
     }
 
+    /// Does one write on its own. What is no put goes as a transaction of one, at twice the price: it is rare.
     pub(crate) async fn put(&self, write: Write) -> Result<Outcome, Error> {
+        let Act::Put(item) = write.act else {
+            return self.transact(vec![write]).await;
+        };
         let mut request = self
             .inner
             .table
             .put_item()
             .table_name(&self.inner.config.table)
-            .set_item(Some(write.item))
+            .set_item(Some(item))
             .set_return_consumed_capacity(self.capacity());
         if let Some(condition) = write.condition {
             request = request
@@ -246,21 +280,57 @@ impl Store {
     }
 
     fn transact_item(&self, write: Write) -> TransactWriteItem {
-        let mut put = Put::builder()
-            .table_name(&self.inner.config.table)
-            .set_item(Some(write.item));
-        if let Some(condition) = write.condition {
-            put = put
-                .condition_expression(condition)
-                .return_values_on_condition_check_failure(
-                    ReturnValuesOnConditionCheckFailure::AllOld,
-                );
+        const ALL_OLD: ReturnValuesOnConditionCheckFailure =
+            ReturnValuesOnConditionCheckFailure::AllOld;
+        let table = &self.inner.config.table;
+        let Write {
+            act,
+            condition,
+            values,
+        } = write;
+        let told = condition.is_some().then_some(ALL_OLD);
+        let condition = condition.map(Cow::into_owned);
+        let values = (!values.is_empty()).then(|| {
+            let values = values.into_iter();
+            values
+                .map(|(name, value)| (name.into_owned(), value))
+                .collect()
+        });
+        let item = TransactWriteItem::builder();
+        match act {
+            Act::Put(put) => {
+                let put = Put::builder()
+                    .table_name(table)
+                    .set_item(Some(put))
+                    .set_condition_expression(condition)
+                    .set_return_values_on_condition_check_failure(told)
+                    .set_expression_attribute_values(values)
+                    .build();
+                item.put(put.expect("a put has a table and an item"))
+            }
+            Act::Update(key, expression) => {
+                let update = Update::builder()
+                    .table_name(table)
+                    .set_key(Some(keyed(key, 0)))
+                    .update_expression(expression)
+                    .set_condition_expression(condition)
+                    .set_return_values_on_condition_check_failure(told)
+                    .set_expression_attribute_values(values)
+                    .build();
+                item.update(update.expect("an update has a table, a key and an expression"))
+            }
+            Act::Delete(key) => {
+                let delete = Delete::builder()
+                    .table_name(table)
+                    .set_key(Some(keyed(key, 0)))
+                    .set_condition_expression(condition)
+                    .set_return_values_on_condition_check_failure(told)
+                    .set_expression_attribute_values(values)
+                    .build();
+                item.delete(delete.expect("a deletion has a table and a key"))
+            }
         }
-        for (name, value) in write.values {
-            put = put.expression_attribute_values(name, value);
-        }
-        let put = put.build().expect("a put has a table and an item");
-        TransactWriteItem::builder().put(put).build()
+        .build()
     }
 
     pub(crate) fn capacity(&self) -> Option<ReturnConsumedCapacity> {

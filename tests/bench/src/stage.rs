@@ -120,6 +120,7 @@ impl Stage {
         let (store, now) = (engine.store.clone(), engine.now());
         let keys = Keys::seed(&store, None, now).await?;
         let tenant = TenantId::parse(dev::TENANT)?;
+        unlimit(&store, &tenant).await?;
         for (id, model) in AGENTS {
             let agent: Agent =
                 serde_json::from_value(json!({"model": model, "tools": ["calculator"]}))?;
@@ -316,4 +317,21 @@ fn launch(binaries: &Path, classic: bool) -> Launch {
         port: 0,
         environment: BTreeMap::new(),
     }
+}
+
+/// Widens the demo tenant's rate limits, so that they are counted and never reached.
+async fn unlimit(store: &Store, id: &TenantId) -> anyhow::Result<()> {
+    let old = store
+        .tenant(id)
+        .await?
+        .context("the demo tenant is seeded")?;
+    let mut new = old.clone();
+    let mut windows = old.limits().windows;
+    for window in &mut windows {
+        window.requests = 1_000_000_000;
+    }
+    new.overrides.windows = Some(windows);
+    new.revision += 1;
+    store.put_tenant(&new, Some(&old)).await?;
+    Ok(())
 }

@@ -1,6 +1,21 @@
 use http_body_util::BodyExt as _;
 
 use super::*;
+use crate::limit::Standing;
+
+fn verdict() -> Verdict {
+    let window = |name: &str, remaining, resets_in_seconds| Standing {
+        name: name.to_owned(),
+        requests: 100,
+        seconds: 60,
+        remaining,
+        resets_in_seconds,
+        violated: remaining == 0,
+    };
+    Verdict {
+        windows: vec![window("a", 0, 40), window("b", 7, 900), window("c", 0, 50)],
+    }
+}
 
 fn all() -> Vec<Problem> {
     vec![
@@ -20,6 +35,12 @@ fn all() -> Vec<Problem> {
         Problem::UnsupportedMediaType,
         Problem::field("/model", "must have 1 to 256 bytes"),
         Problem::IdempotencyKeyReused,
+        Problem::RateLimited(verdict()),
+        Problem::LineFull,
+        Problem::BudgetReached("which".to_owned()),
+        Problem::TenantSuspended,
+        Problem::TenantExists,
+        Problem::KeyOver,
         Problem::Internal,
         Problem::Unavailable,
     ]
@@ -50,6 +71,12 @@ fn the_catalogue_never_changes_meaning() {
             (415, "unsupported_media_type"),
             (422, "invalid_body"),
             (422, "idempotency_key_reused"),
+            (429, "rate_limited"),
+            (429, "line_full"),
+            (402, "budget_reached"),
+            (403, "tenant_suspended"),
+            (409, "tenant_exists"),
+            (409, "key_over"),
             (500, "internal"),
             (503, "unavailable"),
         ]
@@ -72,6 +99,31 @@ async fn a_problem_says_where_and_under_which_request() {
             "status": 422,
             "code": "invalid_body",
             "errors": [{"pointer": "/model", "detail": "must have 1 to 256 bytes"}],
+            "instance": "req-1",
+        })
+    );
+}
+
+#[tokio::test]
+async fn too_many_requests_say_of_which_limit_and_until_when() {
+    let response = Problem::RateLimited(verdict()).response("req-1");
+    let headers = response.headers();
+    assert_eq!(headers["retry-after"], "50");
+    assert_eq!(
+        headers["ratelimit"],
+        r#""a";r=0;t=40, "b";r=7;t=900, "c";r=0;t=50"#
+    );
+    assert!(headers.contains_key("ratelimit-policy"));
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(
+        serde_json::from_slice::<serde_json::Value>(&body).unwrap(),
+        serde_json::json!({
+            "type": "https://iana.org/assignments/http-problem-types#quota-exceeded",
+            "title": "Too many requests",
+            "status": 429,
+            "code": "rate_limited",
+            "detail": "Send it again after as many seconds as `Retry-After` says.",
+            "violated-policies": ["a", "c"],
             "instance": "req-1",
         })
     );

@@ -2,10 +2,12 @@
 
 use serde_json::Value;
 
-use super::event::{Error, ErrorCode, Event};
+use super::event::{Error, ErrorCode, Event, ParkReason};
+use super::follow::is_under_way;
 use super::known::Known;
-use super::state::{AgentFrame, CallState, Phase, State};
-use crate::caps::Cap;
+use super::state::{AgentFrame, CallState, Phase, State, Supply};
+use crate::budget::{Amount, CHUNK};
+use crate::caps::{Cap, Caps};
 use crate::id::{FrameId, RunId};
 use crate::model::{Content, Failure, FailureKind, Message, Role, StopReason, ToolCall};
 use crate::time::At;
@@ -51,14 +53,59 @@ pub(super) fn think(known: &Known, state: &State, id: &FrameId, frame: &AgentFra
     if output < fewest || known.price.bound(input, output) > money_left {
         return fail_cap(Cap::MicroUsd, caps.micro_usd, "micro-USD");
     }
+    let next = Amount {
+        micro_usd: known.price.bound(input, output),
+        tokens: input + output,
+    };
+    if let Some(short) = shortfall(state, caps, next) {
+        return short;
+    }
     vec![Event::StepStarted {
         frame: id.clone(),
         step: if again { frame.step } else { frame.step + 1 },
         attempt: frame.attempt,
         max_output_tokens: u32::try_from(output).unwrap_or(u32::MAX),
-        reserved_tokens: input + output,
-        reserved_micro_usd: known.price.bound(input, output),
+        reserved_tokens: next.tokens,
+        reserved_micro_usd: next.micro_usd,
     }]
+}
+
+/// What comes before a call of the bound `next`, which the caps allow, when what was reserved does not hold it: more is
+/// reserved, a chunk at least unless a budget is too short for that; or, once a budget is reached, the run parks as soon as
+/// nothing is under way that leaving would lose.
+fn shortfall(state: &State, caps: Caps, next: Amount) -> Option<Vec<Event>> {
+    let account = state.account.as_ref()?;
+    let (tokens, micro_usd) = reserved(state);
+    let used = state.totals.amount().plus(Amount { micro_usd, tokens });
+    let needed = used.plus(next).minus(account.granted);
+    if needed == Amount::ZERO {
+        return None;
+    }
+    let more = match &account.supply {
+        Supply::Ample => {
+            let room = caps.amount().minus(account.granted);
+            needed.max(CHUNK).min(room).max(needed)
+        }
+        Supply::Short => needed,
+        Supply::Reached { .. } if is_under_way(state) => return Some(Vec::new()),
+        Supply::Reached {
+            node,
+            period,
+            unit,
+            until,
+        } => {
+            let reason = ParkReason::BudgetReached {
+                node: node.clone(),
+                period: *period,
+                unit: *unit,
+            };
+            return Some(vec![Event::Parked {
+                reason,
+                until: *until,
+            }]);
+        }
+    };
+    Some(vec![Event::BudgetExtended { more }])
 }
 
 /// Output tokens that `money_left` pays for after `input` tokens, rounded down.

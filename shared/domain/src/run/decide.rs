@@ -6,11 +6,16 @@ use super::evolve::foresee;
 use super::follow::{conclude, follow};
 use super::head::Status;
 use super::known::Known;
-use super::state::{AgentFrame, CallState, Phase, State};
+use super::state::{AgentFrame, CallState, Phase, State, Supply};
+use crate::budget::{Amount, Budget, Node};
 use crate::id::{DriverId, FrameId};
 use crate::model::{Answer, Failure, FailureKind};
 use crate::time::At;
 use crate::tool::MAX_RESULT_BYTES;
+
+/// How long a run at most waits for a change of its tenant's settings before it looks itself: a day, in case whoever
+/// changed them died before it could tell.
+const LOOK_AGAIN_MS: u64 = 86_400_000;
 
 /// An intent, from a driver or from outside.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,6 +59,32 @@ pub enum Command {
         by: String,
         /// Why, in their words.
         reason: Option<String>,
+    },
+    /// A waiting run's turn has come.
+    Admit {
+        /// What is to be reserved for it.
+        grant: Amount,
+    },
+    /// A budget did not hold what the run asked for.
+    Deny {
+        /// Whose budget.
+        node: Node,
+        /// Which one.
+        budget: Budget,
+        /// When it begins anew, if it does.
+        renews_at: Option<At>,
+        /// Whether it was just what the next call needs; otherwise a whole chunk was asked for.
+        exact: bool,
+    },
+    /// The tenant was suspended.
+    Suspend {
+        /// Who.
+        by: String,
+    },
+    /// What the run waits for may have come: a budget was raised, the tenant is active again.
+    Wake {
+        /// Who says so.
+        by: String,
     },
     /// The run cannot go on for a reason outside the rules.
     Fail(Error),
@@ -126,6 +157,27 @@ pub fn decide(state: &State, command: &Command, now: At) -> Result<Vec<Event>, R
             outcome,
         } => Ok(returned(state, frame, (*step, *call), outcome)),
         Command::Cancel { by, reason } => Ok(cancel(state, by, reason.as_ref())),
+        Command::Admit { grant } => Ok(if state.is_waiting() {
+            vec![Event::Admitted { grant: *grant }]
+        } else {
+            Vec::new()
+        }),
+        Command::Deny {
+            node,
+            budget,
+            renews_at,
+            exact,
+        } => {
+            let latest = look_again(state, now);
+            let until = renews_at.map_or(latest, |at| at.min(latest));
+            Ok(deny(state, node, *budget, exact.then_some(until)))
+        }
+        Command::Suspend { by } => {
+            let begins = !state.suspend_requested;
+            let requested = begins.then(|| Event::SuspendRequested { by: by.clone() });
+            Ok(requested.into_iter().collect())
+        }
+        Command::Wake { by } => Ok(wake(state, by, now)),
         Command::Fail(error) => Ok(lost(state, "dropped when the run failed")
             .chain([Event::Failed {
                 error: error.clone(),
@@ -193,6 +245,7 @@ fn drive(
     now: At,
 ) -> Result<Vec<Event>, Rejection> {
     match state.status {
+        Status::Queued if state.is_waiting() => Ok(Vec::new()),
         Status::Queued => Ok(vec![Event::RunStarted {
             driver: driver.clone(),
         }]),
@@ -269,13 +322,59 @@ pub(super) fn lost<'a>(state: &'a State, message: &'a str) -> impl Iterator<Item
     })
 }
 
+/// What is noted when a budget does not hold what the run asked for: a chunk, or just what the next call needs, which it
+/// then asks for again at `until`.
+fn deny(state: &State, node: &Node, budget: Budget, until: Option<At>) -> Vec<Event> {
+    let (Status::Running, Some(account)) = (state.status, &state.account) else {
+        return Vec::new();
+    };
+    let is_news = match account.supply {
+        Supply::Ample => true,
+        Supply::Short => until.is_some(),
+        Supply::Reached { .. } => false,
+    };
+    if !is_news {
+        return Vec::new();
+    }
+    vec![Event::BudgetShort {
+        node: node.clone(),
+        period: budget.period,
+        unit: budget.unit,
+        until,
+    }]
+}
+
+/// Until when a run that waits for somebody to change its tenant's settings waits at most.
+pub(super) fn look_again(state: &State, now: At) -> At {
+    now.plus_ms(LOOK_AGAIN_MS).min(state.deadline_at())
+}
+
+/// A run that waits for other settings, or is about to, looks again.
+fn wake(state: &State, by: &str, now: At) -> Vec<Event> {
+    let is_parked = state
+        .parked
+        .as_ref()
+        .is_some_and(|(reason, until)| reason.heeds_settings() && now < *until);
+    let account = state.account.as_ref();
+    let is_short = account.is_some_and(|account| match account.supply {
+        Supply::Reached { .. } => state.status == Status::Running,
+        Supply::Ample | Supply::Short => false,
+    });
+    let waits = state.suspend_requested || is_parked || is_short;
+    let woken = waits.then(|| Event::Woken { by: by.to_owned() });
+    woken.into_iter().collect()
+}
+
 /// Whether a parked run has something to do.
 fn is_due(state: &State, now: At) -> bool {
     let Some((reason, until)) = &state.parked else {
         return true;
     };
-    if matches!(reason, ParkReason::UnknownEffect { .. }) {
-        return false;
+    match reason {
+        ParkReason::UnknownEffect { .. } => return false,
+        // Not before the instant that was set or until it is woken, whatever else comes.
+        ParkReason::BudgetReached { .. } | ParkReason::Suspended => return now >= *until,
+        ParkReason::Timer | ParkReason::Tool | ParkReason::Throttled | ParkReason::Retry => {}
     }
     now >= *until
         || state

@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::agent::AgentRef;
+use crate::budget::{Amount, Node, Period, Unit};
 use crate::caps::{Cap, Caps};
-use crate::id::{DriverId, FrameId};
+use crate::id::{DriverId, FrameId, KeyId, ProjectId};
 use crate::model::{Answer, Failure};
 use crate::time::At;
 use crate::tool::{Class, Place};
@@ -74,6 +75,28 @@ pub struct Created {
     /// SHA-256 (hex) of the request that created it, when it carried an idempotency key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,
+    /// The project that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<ProjectId>,
+    /// The API key that asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<KeyId>,
+    /// How it stands in its tenant's ledger; none for a run that no ledger knows of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admission: Option<Admission>,
+}
+
+/// How a run stands in its tenant's ledger when it is created.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Admission {
+    /// The nodes that have budgets, beside the tenant itself: all of them are charged for the run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<Node>,
+    /// What is reserved for it; nothing while it waits.
+    pub grant: Amount,
+    /// Whether it waits for its turn, since as many runs are under way as may be.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waiting: bool,
 }
 
 /// Why a run waits.
@@ -93,6 +116,32 @@ pub enum ParkReason {
         /// The effect in question.
         effect: String,
     },
+    /// A budget of the tenant does not hold the next model call.
+    BudgetReached {
+        /// Whose budget.
+        node: Node,
+        /// Which of its budgets.
+        period: Period,
+        /// What it counts.
+        unit: Unit,
+    },
+    /// The tenant is suspended.
+    Suspended,
+}
+
+impl ParkReason {
+    /// Whether the run waits for a change of its tenant's settings.
+    #[must_use]
+    pub fn heeds_settings(&self) -> bool {
+        match self {
+            Self::BudgetReached { .. } | Self::Suspended => true,
+            Self::Timer
+            | Self::Tool
+            | Self::Throttled
+            | Self::Retry
+            | Self::UnknownEffect { .. } => false,
+        }
+    }
 }
 
 /// Why a run failed, as a code that never changes meaning.
@@ -246,10 +295,43 @@ pub enum Event {
         /// When it is looked at again, whatever happens.
         until: At,
     },
+    /// The tenant's settings, which the run waits for or is about to, were changed: its driver looks again.
+    Woken {
+        /// Who says so.
+        by: String,
+    },
     /// There is something to do again.
     Resumed {
         /// The driver that goes on.
         driver: DriverId,
+    },
+    /// The run's turn has come.
+    Admitted {
+        /// What is reserved for it.
+        grant: Amount,
+    },
+    /// More was reserved for the run.
+    BudgetExtended {
+        /// How much more.
+        more: Amount,
+    },
+    /// A budget of the tenant did not hold what the run asked for.
+    BudgetShort {
+        /// Whose budget.
+        node: Node,
+        /// Which of its budgets.
+        period: Period,
+        /// What it counts.
+        unit: Unit,
+        /// When the run asks again, unless it is woken, if it had asked for just what the next call needs. Otherwise it had
+        /// asked for a whole chunk, and from here on asks for just that.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<At>,
+    },
+    /// The tenant was suspended. What is under way ends, nothing begins.
+    SuspendRequested {
+        /// Who.
+        by: String,
     },
     /// Somebody asked for the end. No effect starts after this.
     CancelRequested {
@@ -306,7 +388,12 @@ impl Event {
             Self::ToolCalled { .. } => "tool_called",
             Self::ToolReturned { .. } => "tool_returned",
             Self::Parked { .. } => "parked",
+            Self::Woken { .. } => "woken",
             Self::Resumed { .. } => "resumed",
+            Self::Admitted { .. } => "admitted",
+            Self::BudgetExtended { .. } => "budget_extended",
+            Self::BudgetShort { .. } => "budget_short",
+            Self::SuspendRequested { .. } => "suspend_requested",
             Self::CancelRequested { .. } => "cancel_requested",
             Self::Succeeded { .. } => "succeeded",
             Self::Failed { .. } => "failed",
@@ -324,6 +411,12 @@ impl Event {
         )
     }
 
+    /// Whether it rests on the tenant's settings, and must not be written once they have changed.
+    #[must_use]
+    pub fn heeds_settings(&self) -> bool {
+        matches!(self, Self::Parked { reason, .. } if reason.heeds_settings())
+    }
+
     /// Whether the run's head says something else from here on: its status changes.
     #[must_use]
     pub fn moves_head(&self) -> bool {
@@ -331,8 +424,10 @@ impl Event {
             || matches!(
                 self,
                 Self::RunCreated(_)
+                    | Self::Admitted { .. }
                     | Self::RunStarted { .. }
                     | Self::Parked { .. }
+                    | Self::Woken { .. }
                     | Self::Resumed { .. }
             )
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::event::{Commit, Created, Event};
 use super::head::Status;
-use super::state::{AgentFrame, CallState, Phase, State};
+use super::state::{Account, AgentFrame, CallState, Phase, State, Supply};
 use crate::id::{FrameId, RunId, TenantId};
 use crate::model::{Answer, Content, FailureKind, Message, Role, StopReason};
 use crate::time::At;
@@ -150,11 +150,52 @@ fn record(state: &mut State, event: &Event, at: At) {
             state.status = Status::Parked;
             state.parked = Some((reason.clone(), *until));
         }
+        Event::Woken { .. } => {
+            if let Some((reason, until)) = &mut state.parked
+                && reason.heeds_settings()
+            {
+                *until = at;
+            }
+            state.suspend_requested = false;
+            if let Some(account) = &mut state.account {
+                account.supply = Supply::Ample;
+            }
+        }
         Event::Resumed { driver } => {
             state.status = Status::Running;
             state.parked = None;
             state.driver = Some((driver.clone(), at));
+            if let Some(account) = &mut state.account {
+                account.supply = Supply::Ample;
+            }
         }
+        Event::Admitted { grant } => {
+            if let Some(account) = &mut state.account {
+                account.granted = account.granted.plus(*grant);
+                account.waiting = false;
+            }
+        }
+        Event::BudgetExtended { more } => {
+            if let Some(account) = &mut state.account {
+                account.granted = account.granted.plus(*more);
+            }
+        }
+        Event::BudgetShort {
+            node,
+            period,
+            unit,
+            until,
+        } => {
+            if let Some(account) = &mut state.account {
+                account.supply = until.map_or(Supply::Short, |until| Supply::Reached {
+                    node: node.clone(),
+                    period: *period,
+                    unit: *unit,
+                    until,
+                });
+            }
+        }
+        Event::SuspendRequested { .. } => state.suspend_requested = true,
         Event::CancelRequested { .. } => state.cancel_requested = true,
         Event::Succeeded { output } => {
             state.output = Some(output.clone());
@@ -187,6 +228,12 @@ fn begin(state: &mut State, created: &Created, at: At) {
             phase: Phase::Ready,
         },
     );
+    state.account = created.admission.as_ref().map(|admission| Account {
+        nodes: admission.nodes.clone(),
+        granted: admission.grant,
+        waiting: admission.waiting,
+        supply: Supply::Ample,
+    });
     state.created = Some(Box::new(created.clone()));
 }
 

@@ -1,7 +1,7 @@
 //! What follows from a run's state by itself.
 
 use super::answer;
-use super::decide::lost;
+use super::decide::{look_again, lost};
 use super::event::{Event, ParkReason};
 use super::head::Status;
 use super::known::Known;
@@ -10,7 +10,8 @@ use crate::id::effect_id;
 use crate::time::At;
 use crate::tool::{Class, Place};
 
-/// What ends the run now, or an answer that was given; neither begins anything.
+/// What ends the run now, an answer that was given, or that a suspended run parks once nothing is under way that leaving
+/// would lose; none begins anything.
 pub(super) fn conclude(known: &Known, state: &State, now: At) -> Vec<Event> {
     let Some(created) = &state.created else {
         return Vec::new();
@@ -41,7 +42,15 @@ pub(super) fn conclude(known: &Known, state: &State, now: At) -> Vec<Event> {
             | Phase::Thinking { .. }
             | Phase::Acting { .. } => None,
         });
-    answers.next().unwrap_or_default()
+    if let Some(answer) = answers.next() {
+        return answer;
+    }
+    let parks = state.suspend_requested && !is_under_way(state);
+    let parked = parks.then_some(Event::Parked {
+        reason: ParkReason::Suspended,
+        until: look_again(state, now),
+    });
+    parked.into_iter().collect()
 }
 
 /// What follows from the state by itself, one rule at a time; nothing once all that can be done is under way.
@@ -58,6 +67,9 @@ pub(super) fn follow(known: &Known, state: &State, now: At) -> Vec<Event> {
     }
     if let Some(parked) = unknown(state, created.deadline_at) {
         return vec![parked];
+    }
+    if state.suspend_requested {
+        return Vec::new();
     }
     for (id, frame) in &state.frames {
         let next = match &frame.phase {
@@ -95,6 +107,23 @@ fn unknown(state: &State, deadline_at: At) -> Option<Event> {
             reason,
             until: deadline_at,
         })
+    })
+}
+
+/// Whether a model or a tool was called by the process that drives the run.
+pub(super) fn is_under_way(state: &State) -> bool {
+    state.frames.values().any(|frame| match &frame.phase {
+        Phase::Thinking { .. } => true,
+        Phase::Acting { calls } => calls.iter().any(|call| {
+            matches!(
+                call,
+                CallState::Called {
+                    place: Place::Inline,
+                    ..
+                }
+            )
+        }),
+        Phase::Ready | Phase::Backoff { .. } | Phase::Answered { .. } => false,
     })
 }
 

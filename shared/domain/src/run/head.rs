@@ -94,6 +94,9 @@ pub struct Head {
     pub totals: Totals,
     /// The queue that carries it.
     pub lane: Lane,
+    /// Whether it waits for its turn, since as many of the tenant's runs are under way as may be.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waiting: bool,
     /// When it was created.
     pub created_at: At,
     /// When a driver first took it up.
@@ -136,6 +139,7 @@ impl Head {
             caps: created.caps,
             totals: state.totals,
             lane: created.lane,
+            waiting: state.is_waiting() && !state.status.is_terminal(),
             created_at: state.created_at,
             started_at: state.started_at,
             ended_at: state.ended_at,

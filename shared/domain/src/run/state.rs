@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::LEASE_MS;
-use super::event::{Created, Error, ParkReason};
+use super::event::{Created, Error, Event, ParkReason};
 use super::head::Status;
+use crate::budget::{Amount, Entry, Node, Period, Unit};
 use crate::caps::Totals;
 use crate::id::{DriverId, FrameId, RunId, TenantId, effect_id};
 use crate::model::{Content, Message, StopReason, ToolCall};
@@ -40,6 +41,12 @@ pub struct State {
     pub driver: Option<(DriverId, At)>,
     /// Whether the end was asked for.
     pub cancel_requested: bool,
+    /// Whether nothing may begin, since the tenant is suspended.
+    #[serde(default)]
+    pub suspend_requested: bool,
+    /// How it stands in its tenant's ledger; none for a run that no ledger knows of.
+    #[serde(default)]
+    pub account: Option<Account>,
     /// What it waits for and when it is looked at again, while it is parked.
     pub parked: Option<(ParkReason, At)>,
     /// What it has used.
@@ -50,6 +57,41 @@ pub struct State {
     pub output: Option<Value>,
     /// The error, once it failed.
     pub error: Option<Error>,
+}
+
+/// How a run stands in its tenant's ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// The nodes that are charged for it, beside the tenant itself.
+    pub nodes: Vec<Node>,
+    /// What was reserved for it so far, spent or not.
+    pub granted: Amount,
+    /// Whether it waits for its turn.
+    pub waiting: bool,
+    /// What its budgets hold for it.
+    pub supply: Supply,
+}
+
+/// What a run's budgets hold for it, as far as it knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Supply {
+    /// Enough, for all it knows: it asks for chunks.
+    #[default]
+    Ample,
+    /// Less than a chunk: it asks for just what the next call needs.
+    Short,
+    /// Less than the next call needs: it asks for nothing until then, or until it is woken.
+    Reached {
+        /// Whose budget.
+        node: Node,
+        /// Which of its budgets.
+        period: Period,
+        /// What it counts.
+        unit: Unit,
+        /// When it asks again.
+        until: At,
+    },
 }
 
 /// An agent at work.
@@ -219,6 +261,8 @@ impl State {
             ended_at: None,
             driver: None,
             cancel_requested: false,
+            suspend_requested: false,
+            account: None,
             parked: None,
             totals: Totals::default(),
             frames: BTreeMap::new(),
@@ -231,6 +275,54 @@ impl State {
     #[must_use]
     pub fn next_event(&self) -> u64 {
         self.last_event + 1
+    }
+
+    /// When it expires unless it ended; never before it was created.
+    #[must_use]
+    pub fn deadline_at(&self) -> At {
+        let created = self.created.as_ref();
+        created.map_or(At(u64::MAX), |created| created.deadline_at)
+    }
+
+    /// Whether it waits for its turn.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.account.as_ref().is_some_and(|account| account.waiting)
+    }
+
+    /// What `events`, the last ones folded, change in the ledgers of the run's nodes.
+    #[must_use]
+    pub fn entry(&self, events: &[Event]) -> Entry {
+        let mut entry = Entry::default();
+        let Some(account) = &self.account else {
+            return entry;
+        };
+        for event in events {
+            match event {
+                Event::RunCreated(created) => match &created.admission {
+                    Some(admission) if admission.waiting => entry.waiting += 1,
+                    Some(admission) => {
+                        entry.active += 1;
+                        entry.reserve = entry.reserve.plus(admission.grant);
+                    }
+                    None => {}
+                },
+                Event::Admitted { grant } => {
+                    entry.active += 1;
+                    entry.waiting -= 1;
+                    entry.reserve = entry.reserve.plus(*grant);
+                }
+                Event::BudgetExtended { more } => entry.reserve = entry.reserve.plus(*more),
+                ended if ended.is_terminal() && account.waiting => entry.waiting -= 1,
+                ended if ended.is_terminal() => {
+                    entry.active -= 1;
+                    entry.release = account.granted;
+                    entry.spent = self.totals.amount();
+                }
+                _ => {}
+            }
+        }
+        entry
     }
 
     /// When the janitor looks whether the run is stuck: half a minute after whatever should have happened by then.

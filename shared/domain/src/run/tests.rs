@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::*;
 use crate::agent::{Agent, AgentRef};
+use crate::budget::{Amount, Budget, Node, Period, Unit};
 use crate::caps::Caps;
 use crate::id::{AgentId, DriverId, FrameId, RunId, TenantId};
 use crate::model::{Answer, Content, Failure, FailureKind, StopReason, ToolCall, Usage};
@@ -130,17 +131,27 @@ fn returned(step: u32, call: u32, text: &str) -> Command {
 
 impl Script {
     fn new(agent: Agent) -> Self {
+        Self::granted(agent, None)
+    }
+
+    /// A run that a ledger knows of, with what was reserved for it; one that waits for its turn when that is nothing.
+    fn granted(agent: Agent, grant: Option<Amount>) -> Self {
         let caps = agent.caps;
         let mut script = Self {
             known: Known::new(agent, PRICE).unwrap(),
             log: Vec::new(),
             now: At(1_000_000),
         };
-        script.create(caps);
+        let admission = grant.map(|grant| Admission {
+            nodes: Vec::new(),
+            grant,
+            waiting: grant == Amount::ZERO,
+        });
+        script.create(caps, admission);
         script
     }
 
-    fn create(&mut self, caps: Caps) {
+    fn create(&mut self, caps: Caps, admission: Option<Admission>) {
         let created = Created {
             agent: AgentRef {
                 id: AgentId::parse("a").unwrap(),
@@ -152,6 +163,9 @@ impl Script {
             deadline_at: self.now.plus_ms(caps.wall_ms),
             metadata: std::collections::BTreeMap::new(),
             fingerprint: None,
+            project: None,
+            key: None,
+            admission,
         };
         self.outside(&Command::Create(Box::new(created))).unwrap();
     }

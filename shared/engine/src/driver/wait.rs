@@ -8,10 +8,10 @@ use domain::run::{Command, ParkReason, Rejection};
 use domain::time::At;
 use futures_util::StreamExt;
 use queue::RunMessage;
-use tokio::time::Instant;
 
 use super::{Driver, LINGER, Step};
 use crate::Error;
+use crate::commands::lane;
 use crate::drive::Outcome;
 
 impl Driver<'_> {
@@ -45,7 +45,7 @@ impl Driver<'_> {
             () = tokio::time::sleep_until(self.limits.stay_until) => self.hand_over().await.map(Step::Over),
             () = &mut gone => {
                 // What is under way is paid for already: it ends here, the rest elsewhere.
-                self.limits.begin_until = Instant::now();
+                self.begin_nothing();
                 self.listener = None;
                 Ok(Step::On(None))
             }
@@ -60,6 +60,9 @@ impl Driver<'_> {
     /// Renews the claim and looks whether somebody else wrote: a cancel is seen here while a call is under way.
     /// A beat that fails costs nothing but time: two may, before the claim ends, and the fence holds without any.
     async fn renew(&mut self) -> Result<Step, Error> {
+        if !self.state.suspend_requested && self.engine.is_suspended(&self.state).await? {
+            return Ok(Step::On(self.suspend().err()));
+        }
         match self.is_still_ours().await {
             Ok(true) => Ok(Step::On(None)),
             Ok(false) => self.reload().await,
@@ -92,6 +95,9 @@ impl Driver<'_> {
 
     /// Nothing is under way and nothing is to be written: the run is parked, or time is short.
     pub(super) async fn leave(&mut self) -> Result<Outcome, Error> {
+        if self.state.is_waiting() {
+            return Ok(Outcome::Waiting(Box::new(self.state.clone())));
+        }
         match &self.state.parked {
             Some((reason, until)) => {
                 let by_queue = matches!(
@@ -109,7 +115,7 @@ impl Driver<'_> {
 
     /// Writes what is known, and sends the run to the next driver. What is under way is dropped: the next one repeats it.
     async fn hand_over(&mut self) -> Result<Outcome, Error> {
-        self.limits.begin_until = Instant::now();
+        self.begin_nothing();
         while !self.pending.is_empty() {
             match self.commit().await? {
                 Step::Over(outcome) => return Ok(outcome),
@@ -123,12 +129,6 @@ impl Driver<'_> {
 
     /// Sends the run to its lane, to arrive at `due_at`.
     async fn send(&mut self, handed_over_by: Option<DriverId>, due_at: At) -> Result<(), Error> {
-        let lane = self
-            .state
-            .created
-            .as_ref()
-            .map(|created| created.lane)
-            .unwrap_or_default();
         let (tenant, run) = (self.state.tenant.clone(), self.state.run.clone());
         let hops = self.hops.saturating_add(1);
         let wakes_at = handed_over_by.is_none().then_some(due_at);
@@ -140,7 +140,7 @@ impl Driver<'_> {
         };
         self.engine
             .queue
-            .send_run_at(lane, &message, due_at, self.engine.now())
+            .send_run_at(lane(&self.state), &message, due_at, self.engine.now())
             .await?;
         Ok(())
     }

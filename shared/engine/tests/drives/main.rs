@@ -15,6 +15,7 @@ use domain::agent::{Agent, AgentRef};
 use domain::caps::Caps;
 use domain::id::{AgentId, RunId, TenantId};
 use domain::run::{Commit, Event, Lane, State, fold};
+use domain::tenant::Tenant;
 use domain::time::At;
 use local::sqs::Received;
 use queue::{Message, RunMessage, ToolMessage};
@@ -53,6 +54,8 @@ impl World {
             "caps": Caps { steps: 1_000, tool_calls: 1_000, tokens: 1_000_000_000, micro_usd: 1_000_000_000, wall_ms: 3_600_000 },
         }))
         .unwrap();
+        let settings = Tenant::new(tenant.clone(), "Acme", "enterprise", At(NOW));
+        engine.store.put_tenant(&settings, None).await.unwrap();
         let stored = engine.store.put_agent(&tenant, &id, &definition, At(NOW));
         let version = stored.await.unwrap().version;
         Self {
@@ -89,6 +92,8 @@ impl World {
             lane: Lane::Standard,
             metadata: std::collections::BTreeMap::new(),
             fingerprint: None,
+            project: None,
+            key: None,
         }
     }
 

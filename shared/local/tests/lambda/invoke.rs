@@ -125,12 +125,13 @@ async fn killed_process_fails_what_it_had_and_is_replaced() {
     let gate = Gate::new().await;
     let event = json!({ "gates": [gate.address()] });
     let test = async {
-        let _at_gate = gate.reached().await;
+        let at_gate = gate.reached().await;
         let pids = lambda.pids("steps");
         assert_eq!(lambda.kill("steps"), 1);
-        pids
+        // Kept until the process is gone: a gate that opens would let it answer with its last breath.
+        (pids, at_gate)
     };
-    let (outcome, pids) = tokio::join!(invoke(&lambda, "steps", event), test);
+    let (outcome, (pids, _at_gate)) = tokio::join!(invoke(&lambda, "steps", event), test);
     assert_eq!(outcome.unwrap_err().error_type(), "Runtime.ExitError");
     let context = invoke(&lambda, "steps", json!({ "do": "context" }))
         .await

@@ -7,8 +7,12 @@ use domain::time::At;
 use super::Creation;
 use crate::item::{Item, Read, Set, keyed, number, text, to_json};
 use crate::key::{self, Key, SNAPSHOT};
+use crate::ledger::{Charge, Periods, Verdict, Written, place};
 use crate::table::{ABSENT, ATTEMPTS, Outcome, PRESENT, Range, Refusal, Sort, Write, pause};
 use crate::{Error, Store, blob};
+
+/// Attempts at a write that charges: a tenant's runs meet at its ledger.
+const CHARGED_ATTEMPTS: u32 = 16;
 
 /// How long a lease item is kept after its last renewal, in seconds.
 const LEASE_TTL_S: u64 = 24 * 3_600;
@@ -17,52 +21,77 @@ const LEASE_TTL_S: u64 = 24 * 3_600;
 const SWEPT_SNAPSHOTS: u32 = 8;
 
 impl Store {
-    /// Writes the head and the first commit of a run, in one transaction. A repetition of this very creation is
-    /// [`Creation::New`] again.
+    /// [`Store::create_charged`] for a run that no ledger knows of.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] before anything is written; transient ones, after which the same call may be repeated.
+    /// As there.
     pub async fn create(
         &self,
         tenant: &TenantId,
         head: &Head,
         commit: &Commit,
     ) -> Result<Creation, Error> {
-        for attempt in 0..ATTEMPTS {
-            let writes = vec![
+        self.create_charged(tenant, head, commit, None).await
+    }
+
+    /// Writes the head and the first commit of a run, and what they change in ledgers, in one transaction. A repetition of
+    /// this very creation is [`Creation::New`] again.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] before anything is written; transient ones, after which the same call may be repeated.
+    pub async fn create_charged(
+        &self,
+        tenant: &TenantId,
+        head: &Head,
+        commit: &Commit,
+        charge: Option<&Charge<'_>>,
+    ) -> Result<Creation, Error> {
+        let mut ledgers = Ledgers::new(charge);
+        for attempt in 0..ledgers.attempts() {
+            let mut writes = vec![
                 Write::new(self.head_item(tenant, head), Some(ABSENT)),
                 Write::new(
                     self.commit_item(tenant, &head.run, commit).await?,
                     Some(ABSENT),
                 ),
             ];
+            writes.extend(ledgers.writes(tenant, head));
             match self.transact(writes).await? {
                 Outcome::Done => return Ok(Creation::New),
                 Outcome::Conflict => pause(attempt).await,
-                Outcome::Refused(refusals) => {
+                Outcome::Refused(mut refusals) => {
+                    let at_ledgers = refusals.split_off(2);
                     let [at_head, at_commit] = pair(refusals);
                     if is_ours(at_commit.old.as_ref(), commit) {
                         return Ok(Creation::New);
                     }
-                    let old = at_head.old.ok_or(Error::Raced)?;
-                    let old: Head = old.json("head")?;
-                    return Ok(if old == *head {
-                        Creation::New
-                    } else {
-                        Creation::Exists(Box::new(old))
-                    });
+                    if at_head.failed {
+                        let old = at_head.old.ok_or(Error::Raced)?;
+                        let old: Head = old.json("head")?;
+                        return Ok(if old == *head {
+                            Creation::New
+                        } else {
+                            Creation::Exists(Box::new(old))
+                        });
+                    }
+                    if at_commit.failed {
+                        return Err(Error::Raced);
+                    }
+                    match self.refused(&mut ledgers, &at_ledgers).await? {
+                        Some(Written::Denied(denial)) => return Ok(Creation::Denied(denial)),
+                        Some(Written::Stale) => return Ok(Creation::Stale),
+                        Some(Written::Done { .. }) | None => pause(attempt).await,
+                    }
                 }
             }
         }
         Err(Error::conflict("TransactWriteItems"))
     }
 
-    /// Writes the next commit, with a new head in the same transaction when one is given. One request; a repetition of
-    /// this very commit is `Ok` again.
+    /// [`Store::append_charged`] for a commit that changes no ledger.
     ///
     /// # Errors
-    /// [`Error::Raced`] when another commit stands there, [`Error::Missing`] when a head is given and the run has none,
-    /// [`Error::TooLarge`] before anything is written; transient ones, after which the same call may be repeated.
+    /// As there.
     pub async fn append(
         &self,
         tenant: &TenantId,
@@ -70,32 +99,97 @@ impl Store {
         commit: &Commit,
         head: Option<&Head>,
     ) -> Result<(), Error> {
-        for attempt in 0..ATTEMPTS {
+        self.append_charged(tenant, run, commit, head, None)
+            .await
+            .map(drop)
+    }
+
+    /// Writes the next commit, with a new head when one is given and with what it changes in ledgers, all in one
+    /// transaction. One request; a repetition of this very commit is [`Written::Done`] again.
+    ///
+    /// # Errors
+    /// [`Error::Raced`] when another commit stands there, [`Error::Missing`] when a head is given and the run has none,
+    /// [`Error::TooLarge`] before anything is written; transient ones, after which the same call may be repeated.
+    pub async fn append_charged(
+        &self,
+        tenant: &TenantId,
+        run: &RunId,
+        commit: &Commit,
+        head: Option<&Head>,
+        charge: Option<&Charge<'_>>,
+    ) -> Result<Written, Error> {
+        let mut ledgers = Ledgers::new(charge);
+        for attempt in 0..ledgers.attempts() {
             let item = self.commit_item(tenant, run, commit).await?;
             let write = Write::new(item, Some(ABSENT));
-            let outcome = match head {
-                None => self.put(write).await?,
-                Some(head) => {
-                    let head = Write::new(self.head_item(tenant, head), Some(PRESENT));
-                    self.transact(vec![write, head]).await?
-                }
+            let outcome = if head.is_none() && charge.is_none() {
+                self.put(write).await?
+            } else {
+                let mut writes = vec![write];
+                writes.extend(
+                    head.map(|head| Write::new(self.head_item(tenant, head), Some(PRESENT))),
+                );
+                writes.extend(
+                    head.into_iter()
+                        .flat_map(|head| ledgers.place(tenant, head)),
+                );
+                writes.extend(ledgers.charges());
+                self.transact(writes).await?
             };
             match outcome {
-                Outcome::Done => return Ok(()),
+                Outcome::Done => {
+                    return Ok(Written::Done {
+                        waiting: ledgers.waiting,
+                    });
+                }
                 Outcome::Conflict => pause(attempt).await,
-                Outcome::Refused(refusals) => {
+                Outcome::Refused(mut refusals) => {
+                    let before = 1 + usize::from(head.is_some()) + ledgers.places();
+                    let at_ledgers = refusals.split_off(before.min(refusals.len()));
                     let [at_commit, at_head] = pair(refusals);
-                    return if is_ours(at_commit.old.as_ref(), commit) {
-                        Ok(())
-                    } else if at_head.failed {
-                        Err(Error::Missing)
-                    } else {
-                        Err(Error::Raced)
-                    };
+                    if is_ours(at_commit.old.as_ref(), commit) {
+                        // The answer was lost, and with it whether anybody waits.
+                        let ended = charge.is_some_and(|charge| charge.entry.active < 0);
+                        return Ok(Written::Done { waiting: ended });
+                    }
+                    if head.is_some() && at_head.failed {
+                        return Err(Error::Missing);
+                    }
+                    if at_commit.failed {
+                        return Err(Error::Raced);
+                    }
+                    match self.refused(&mut ledgers, &at_ledgers).await? {
+                        Some(refused) => return Ok(refused),
+                        None => pause(attempt).await,
+                    }
                 }
             }
         }
         Err(Error::conflict("PutItem"))
+    }
+
+    /// What the refusal of ledgers leads to: an answer, or nothing when the write can be tried again.
+    async fn refused(
+        &self,
+        ledgers: &mut Ledgers<'_>,
+        refusals: &[Refusal],
+    ) -> Result<Option<Written>, Error> {
+        let Some(charge) = ledgers.charge else {
+            return Err(Error::Raced);
+        };
+        match charge.verdict(refusals, &mut ledgers.periods)? {
+            Verdict::Denied(denial) => Ok(Some(Written::Denied(denial))),
+            Verdict::Stale => Ok(Some(Written::Stale)),
+            Verdict::Renew(renewals) => {
+                self.renew_ledgers(renewals).await?;
+                Ok(None)
+            }
+            Verdict::Waiting => {
+                ledgers.waiting = true;
+                Ok(None)
+            }
+            Verdict::Content => Err(Error::Raced),
+        }
     }
 
     /// Writes the folded state, so that loading need not begin at the start, and removes older snapshots. `state` must
@@ -196,6 +290,62 @@ impl Store {
         }
         item.set_text("head", to_json(head));
         item
+    }
+}
+
+/// The part of a write that concerns ledgers, over its attempts.
+struct Ledgers<'a> {
+    charge: Option<&'a Charge<'a>>,
+    periods: Periods,
+    /// Whether it was seen that runs wait for their turn.
+    waiting: bool,
+}
+
+impl<'a> Ledgers<'a> {
+    fn new(charge: Option<&'a Charge<'a>>) -> Self {
+        Self {
+            charge,
+            periods: Periods::default(),
+            waiting: false,
+        }
+    }
+
+    fn attempts(&self) -> u32 {
+        if self.charge.is_some() {
+            CHARGED_ATTEMPTS
+        } else {
+            ATTEMPTS
+        }
+    }
+
+    /// What stands behind head and commit in a creation.
+    fn writes(&self, tenant: &TenantId, head: &Head) -> Vec<Write> {
+        let mut writes = self.charges();
+        writes.extend(self.place(tenant, head));
+        writes
+    }
+
+    fn charges(&self) -> Vec<Write> {
+        self.charge
+            .map(|charge| charge.writes(&self.periods, !self.waiting))
+            .unwrap_or_default()
+    }
+
+    /// Writes to the run's place in line: 1 or none.
+    fn places(&self) -> usize {
+        usize::from(self.charge.is_some_and(|charge| charge.entry.waiting != 0))
+    }
+
+    fn place(&self, tenant: &TenantId, head: &Head) -> Option<Write> {
+        match self.charge?.entry.waiting {
+            0 => None,
+            1.. => Some(Write::new(place(tenant, head.created_at, &head.run), None)),
+            _ => Some(Write::delete(Key::waiting(
+                tenant,
+                head.created_at,
+                &head.run,
+            ))),
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 use domain::agent::Agent;
 use local::wire::{Fault, Rule};
 
+use domain::id::KeyId;
+
 use super::*;
 use crate::{ApiKey, Error, Page};
 
@@ -162,37 +164,45 @@ async fn listed(store: &Store, tenant: &TenantId) -> Vec<String> {
 #[tokio::test]
 async fn a_key_is_found_by_its_id_and_belongs_to_one_tenant() {
     let World { store, .. } = world().await;
+    let id = |text: &str| KeyId::parse(text).unwrap();
     let key = ApiKey {
-        id: "4f9a".to_owned(),
+        id: id("4f9a"),
         tenant: tenant("acme"),
+        project: None,
         hash: "ab".repeat(32),
         scopes: vec!["runs:read".to_owned(), "runs:write".to_owned()],
         label: "the one on the wall".to_owned(),
         created_at: NOW,
         expires_at: Some(NOW.plus_ms(1)),
         revoked_at: None,
+        last_used_at: None,
     };
     store.put_key(&key).await.unwrap();
-    assert_eq!(store.key("4f9a").await.unwrap(), Some(key.clone()));
-    assert_eq!(store.key("4f9b").await.unwrap(), None);
-    assert_eq!(store.key("4f#9a").await.unwrap(), None);
+    assert_eq!(store.key(&id("4f9a")).await.unwrap(), Some(key.clone()));
+    assert_eq!(store.key(&id("4f9b")).await.unwrap(), None);
     let revoked = ApiKey {
         revoked_at: Some(NOW),
         ..key.clone()
     };
     store.put_key(&revoked).await.unwrap();
-    assert_eq!(store.key("4f9a").await.unwrap(), Some(revoked));
+    store.key_used(&id("4f9a"), NOW.plus_ms(5)).await.unwrap();
+    let found = store.key(&id("4f9a")).await.unwrap().unwrap();
+    assert_eq!(found.revoked_at, Some(NOW));
+    assert_eq!(found.last_used_at, Some(NOW.plus_ms(5)));
+    let listed = store.keys(&tenant("acme"), 10, None, NOW).await.unwrap();
+    assert_eq!(listed.items.len(), 1);
+    assert_eq!(listed.items[0].hash, "");
+    let others = store.keys(&tenant("evil"), 10, None, NOW).await.unwrap();
+    assert!(others.items.is_empty());
     let stolen = ApiKey {
         tenant: tenant("evil"),
-        ..key.clone()
-    };
-    assert!(matches!(store.put_key(&stolen).await, Err(Error::Raced)));
-    let unusable = ApiKey {
-        id: "4f#9a".to_owned(),
         ..key
     };
-    assert!(matches!(
-        store.put_key(&unusable).await,
-        Err(Error::BadKeyId)
-    ));
+    assert!(matches!(store.put_key(&stolen).await, Err(Error::Raced)));
+    store.key_used(&id("4f9b"), NOW).await.unwrap();
+    assert_eq!(
+        store.key(&id("4f9b")).await.unwrap(),
+        None,
+        "no use makes a key"
+    );
 }

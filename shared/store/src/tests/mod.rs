@@ -2,6 +2,8 @@
 
 mod agents;
 mod cost;
+mod ledgers;
+mod limits;
 mod lists;
 mod payloads;
 mod runs;
@@ -93,6 +95,9 @@ fn created(agent: &str, at: At) -> Event {
         deadline_at: at.plus_ms(3_600_000),
         metadata: [("team".to_owned(), "blue".to_owned())].into(),
         fingerprint: None,
+        project: None,
+        key: None,
+        admission: None,
     }))
 }
 

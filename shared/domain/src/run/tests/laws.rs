@@ -12,6 +12,10 @@ enum Happening {
     Answer(u8, u32, u32),
     Return(u32, u32),
     Cancel,
+    Suspend,
+    Wake,
+    Admit(u64),
+    Deny(bool),
     Later(u64),
     Again(usize),
     Stale(usize, u8),
@@ -24,6 +28,10 @@ fn happening() -> impl Strategy<Value = Happening> {
         6 => (0..10u8, 0..8u32, 0..3u32).prop_map(|(kind, step, attempt)| Happening::Answer(kind, step, attempt)),
         6 => (0..8u32, 0..3u32).prop_map(|(step, call)| Happening::Return(step, call)),
         1 => Just(Happening::Cancel),
+        1 => Just(Happening::Suspend),
+        2 => Just(Happening::Wake),
+        2 => (1..50_000u64).prop_map(Happening::Admit),
+        2 => any::<bool>().prop_map(Happening::Deny),
         3 => prop_oneof![0..2_000u64, 20_000..70_000u64, 900_000..2_000_000u64].prop_map(Happening::Later),
         3 => (0..20usize).prop_map(Happening::Again),
         2 => (0..20usize, 0..3u8).prop_map(|(back, by)| Happening::Stale(back, by)),
@@ -123,6 +131,42 @@ impl Script {
                     reason: None,
                 },
             ),
+            Happening::Suspend => (
+                9,
+                Command::Suspend {
+                    by: "an operator".to_owned(),
+                },
+            ),
+            Happening::Wake => (
+                9,
+                Command::Wake {
+                    by: "an operator".to_owned(),
+                },
+            ),
+            Happening::Admit(grant) => {
+                let grant = Amount {
+                    micro_usd: *grant,
+                    tokens: *grant,
+                };
+                (9, Command::Admit { grant })
+            }
+            Happening::Deny(exact) => {
+                let by = state
+                    .driver
+                    .as_ref()
+                    .map_or(0, |(driver, _)| driver.as_str().as_bytes()[1] - b'0');
+                let deny = Command::Deny {
+                    node: Node::Tenant,
+                    budget: Budget {
+                        period: Period::Day,
+                        unit: Unit::MicroUsd,
+                        limit: 1,
+                    },
+                    renews_at: None,
+                    exact: *exact,
+                };
+                (by, deny)
+            }
             Happening::Later(_) | Happening::Again(_) | Happening::Stale(..) => return None,
         })
     }
@@ -159,6 +203,30 @@ fn within_caps(state: &State) {
         totals.tokens() <= caps.tokens && totals.micro_usd <= caps.micro_usd,
         "{totals:?} {caps:?}"
     );
+    if let Some(account) = &state.account {
+        let granted = account.granted;
+        assert_eq!(
+            totals.amount().minus(granted),
+            Amount::ZERO,
+            "what is spent was reserved before"
+        );
+    }
+}
+
+/// Adds up what every commit of a log enters into the ledger: runs under way, runs waiting, and what is held.
+fn ledger(log: &[Commit]) -> (i32, i32, i128, u64) {
+    let mut state = State::empty(tenant(), run_id());
+    let (mut active, mut waiting, mut held, mut spent) = (0, 0, 0, 0);
+    for commit in log {
+        evolve(&mut state, commit);
+        let entry = state.entry(&commit.events);
+        active += i32::from(entry.active);
+        waiting += i32::from(entry.waiting);
+        held += i128::from(entry.reserve.micro_usd) - i128::from(entry.release.micro_usd);
+        spent += entry.spent.micro_usd;
+        assert!(held >= 0 && (0..=1).contains(&active) && (0..=1).contains(&waiting));
+    }
+    (active, waiting, held, spent)
 }
 
 /// Whatever state a log leaves behind, a driver brings the run to its end.
@@ -170,6 +238,13 @@ fn finish(script: &mut Script) {
         }
         let name = format!("f{round}");
         script.later(60_000);
+        let grant = Amount {
+            micro_usd: 1,
+            tokens: 1,
+        };
+        script.outside(&Command::Admit { grant }).unwrap();
+        let by = "an operator".to_owned();
+        script.outside(&Command::Wake { by }).unwrap();
         if script.by(&name, &drive(&name)).is_err() {
             continue;
         }
@@ -196,10 +271,12 @@ proptest! {
         tool_calls in 0..8u32,
         tokens in prop_oneof![2_000..9_000u64, Just(1_000_000)],
         micro_usd in prop_oneof![5_000..30_000u64, Just(10_000_000)],
+        grant in prop_oneof![Just(None), Just(Some(0)), (1..40_000u64).prop_map(Some)],
     ) {
         let mut agent = agent();
         agent.caps = Caps { steps, tool_calls, tokens, micro_usd, wall_ms: 3_600_000 };
-        let mut script = Script::new(agent);
+        let grant = grant.map(|grant| Amount { micro_usd: grant, tokens: grant });
+        let mut script = Script::granted(agent, grant);
         let mut done: Vec<(u8, Command)> = Vec::new();
         for happening in &happenings {
             let ended = script.state().status.is_terminal().then_some(script.log.len());
@@ -244,6 +321,18 @@ proptest! {
         for commit in &script.log {
             assert_eq!(commit.first, next);
             next = commit.last() + 1;
+        }
+        let state = script.state();
+        let (active, waiting, held, spent) = ledger(&script.log);
+        match &state.account {
+            Some(_) if state.status.is_terminal() => {
+                assert_eq!((active, waiting, held, spent), (0, 0, 0, state.totals.micro_usd), "the end gives everything back");
+            }
+            Some(account) => {
+                assert_eq!((active, waiting), (i32::from(!account.waiting), i32::from(account.waiting)));
+                assert_eq!((held, spent), (i128::from(account.granted.micro_usd), 0));
+            }
+            None => assert_eq!((active, waiting, held, spent), (0, 0, 0, 0)),
         }
         let stored: State = serde_json::from_str(&serde_json::to_string(&script.state()).unwrap()).unwrap();
         assert_eq!(stored, script.state(), "a snapshot is the state");

@@ -1,0 +1,46 @@
+//! The operator's routes: tenants, their keys and budgets, and the tiers.
+
+pub(crate) mod budgets;
+pub(crate) mod keys;
+pub(crate) mod tenants;
+
+use domain::id::TenantId;
+use domain::tenant::Tenant;
+use engine::Error;
+
+use crate::{Api, Problem};
+
+/// Races that a change loses before it gives up: each loss means that somebody else changed the tenant.
+const MAX_RACES: u32 = 10;
+
+/// A tenant as it stands now.
+async fn find(api: &Api, id: &TenantId) -> Result<Tenant, Problem> {
+    let found = api.engine.store.tenant(id).await?;
+    found.ok_or(Problem::NotFound)
+}
+
+/// Changes a tenant and has its runs do what it says now. A change that changes nothing does the latter too: whoever asked
+/// before may have died in between.
+async fn change(
+    api: &Api,
+    id: &TenantId,
+    change: impl Fn(&mut Tenant) -> Result<(), Problem>,
+) -> Result<Tenant, Problem> {
+    for _ in 0..MAX_RACES {
+        let old = find(api, id).await?;
+        let mut new = old.clone();
+        change(&mut new)?;
+        if new == old {
+            api.engine.carry_out(&old).await?;
+            return Ok(old);
+        }
+        new.revision += 1;
+        new.updated_at = api.engine.now();
+        match Box::pin(api.engine.put_tenant(&new, Some(&old))).await {
+            Ok(()) => return Ok(new),
+            Err(Error::Store(store::Error::Raced)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(Problem::Unavailable)
+}

@@ -1,0 +1,364 @@
+//! Tenants: onboard, read, list, change, suspend, resume; and what the tiers say.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use domain::budget::{Budget, Node};
+use domain::id::TenantId;
+use domain::tenant::{Standing, Tenant};
+use domain::tier::{self, Limits, Overrides};
+use domain::time::At;
+use http::StatusCode;
+use http::header::LOCATION;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{change, find};
+use crate::address::{Params, Path};
+use crate::auth::{AdminRead, AdminWrite, OPERATOR, Operator};
+use crate::body::Body;
+use crate::problem::Finding;
+use crate::view::{List, rfc_3339};
+use crate::{Api, Problem, schema};
+
+const MAX_PAGE: u32 = 100;
+const PAGE: u32 = 20;
+const MAX_NAME: usize = 200;
+
+/// A tenant to be onboarded.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewTenant {
+    /// Its id: 1 to 63 lower-case letters, digits and hyphens, for ever.
+    #[schema(value_type = String)]
+    id: TenantId,
+    /// What people call it, 1 to 200 characters.
+    name: String,
+    /// Its tier.
+    tier: String,
+    /// Where its limits differ from the tier's.
+    #[schema(value_type = schema::Overrides)]
+    #[serde(default)]
+    overrides: Overrides,
+}
+
+/// What is to change. What is left out stays as it is.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TenantChange {
+    /// What people call it, 1 to 200 characters.
+    name: Option<String>,
+    /// Its tier.
+    tier: Option<String>,
+    /// Where its limits differ from the tier's: replaces what was said before.
+    #[schema(value_type = Option<schema::Overrides>)]
+    overrides: Option<Overrides>,
+}
+
+/// A tenant.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct TenantView {
+    /// Its id.
+    #[schema(value_type = String)]
+    id: TenantId,
+    /// What people call it.
+    name: String,
+    /// Its tier.
+    tier: String,
+    /// `active`, `suspended` or `closing`.
+    #[schema(value_type = String)]
+    standing: Standing,
+    /// What it may use: the tier's limits, and where its own differ.
+    #[schema(value_type = schema::Limits)]
+    limits: Limits,
+    /// Where its limits differ from the tier's.
+    #[schema(value_type = schema::Overrides)]
+    overrides: Overrides,
+    /// Its budgets by what they belong to: `tenant`, `project:<id>` or `key:<id>`.
+    #[schema(value_type = BTreeMap<String, Vec<schema::Budget>>)]
+    budgets: BTreeMap<Node, Vec<Budget>>,
+    /// Counts the changes.
+    revision: u64,
+    /// When it was onboarded.
+    #[schema(value_type = String)]
+    #[serde(serialize_with = "rfc_3339")]
+    created_at: At,
+    /// When it was changed last.
+    #[schema(value_type = String)]
+    #[serde(serialize_with = "rfc_3339")]
+    updated_at: At,
+}
+
+impl From<Tenant> for TenantView {
+    fn from(tenant: Tenant) -> Self {
+        Self {
+            limits: tenant.limits(),
+            id: tenant.id,
+            name: tenant.name,
+            tier: tenant.tier,
+            standing: tenant.standing,
+            overrides: tenant.overrides,
+            budgets: tenant.budgets,
+            revision: tenant.revision,
+            created_at: tenant.created_at,
+            updated_at: tenant.updated_at,
+        }
+    }
+}
+
+/// A tier.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct TierView {
+    /// Its name.
+    name: &'static str,
+    /// What its tenants may use.
+    #[schema(value_type = schema::Limits)]
+    limits: &'static Limits,
+}
+
+fn check(
+    name: Option<&str>,
+    tier: Option<&str>,
+    overrides: Option<&Overrides>,
+) -> Result<(), Problem> {
+    let mut findings = Vec::new();
+    if name.is_some_and(|name| !(1..=MAX_NAME).contains(&name.trim().chars().count())) {
+        findings.push(Finding::body("/name", "must have 1 to 200 characters"));
+    }
+    if tier.is_some_and(|tier| tier::find(tier).is_none()) {
+        let names: Vec<_> = tier::all().keys().map(String::as_str).collect();
+        let detail = format!("must be one of {}", names.join(", "));
+        findings.push(Finding::body("/tier", detail));
+    }
+    if let Some(Err(errors)) = overrides.map(Overrides::check) {
+        findings.extend(errors.into_iter().map(|error| {
+            let pointer = format!("/overrides{}", error.pointer);
+            Finding::body(pointer, error.detail)
+        }));
+    }
+    if findings.is_empty() {
+        Ok(())
+    } else {
+        Err(Problem::InvalidBody(findings))
+    }
+}
+
+/// List the tiers
+#[utoipa::path(
+    get,
+    path = "/v1/admin/tiers",
+    operation_id = "list_tiers",
+    tag = "admin",
+    responses((status = 200, description = "All of them", body = List<TierView>)),
+    security(("key" = ["admin:read"]))
+)]
+pub(crate) async fn tiers(_: Operator<AdminRead>) -> Json<List<TierView>> {
+    let tiers = tier::all().iter();
+    let items = tiers.map(|(name, limits)| TierView { name, limits });
+    Json(List {
+        items: items.collect(),
+        next_cursor: String::new(),
+    })
+}
+
+/// Onboard a tenant
+///
+/// It can be used at once; issue a key for it next. Repeated with the same body it changes nothing.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/tenants",
+    operation_id = "create_tenant",
+    tag = "admin",
+    request_body = NewTenant,
+    responses(
+        (status = 201, description = "Onboarded", body = TenantView),
+        (status = 200, description = "It is there already, as the body says", body = TenantView),
+        (status = 409, description = "Another tenant has this id", body = schema::Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The body breaks a rule", body = schema::Problem, content_type = "application/problem+json"),
+    ),
+    security(("key" = ["admin:write"]))
+)]
+pub(crate) async fn create(
+    _: Operator<AdminWrite>,
+    State(api): State<Api>,
+    body: Body<NewTenant>,
+) -> Result<Response, Problem> {
+    let asked = body.value;
+    check(Some(&asked.name), Some(&asked.tier), Some(&asked.overrides))?;
+    if asked.id.as_str() == OPERATOR {
+        return Err(Problem::field("/id", "is the operator's"));
+    }
+    let mut tenant = Tenant::new(asked.id, asked.name.trim(), &asked.tier, api.engine.now());
+    tenant.overrides = asked.overrides;
+    let location = format!("/v1/admin/tenants/{}", tenant.id);
+    let (status, tenant) = match api.engine.put_tenant(&tenant, None).await {
+        Ok(()) => (StatusCode::CREATED, tenant),
+        Err(engine::Error::Store(store::Error::Raced)) => {
+            let there = find(&api, &tenant.id).await?;
+            let says = |of: &Tenant| (of.name.clone(), of.tier.clone(), of.overrides.clone());
+            if says(&there) != says(&tenant) {
+                return Err(Problem::TenantExists);
+            }
+            (StatusCode::OK, there)
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let view = TenantView::from(tenant);
+    Ok((status, [(LOCATION, location)], Json(view)).into_response())
+}
+
+/// List tenants
+///
+/// By id. One that was onboarded or changed within the last second may be missing or stand as it was.
+#[utoipa::path(
+    get,
+    path = "/v1/admin/tenants",
+    operation_id = "list_tenants",
+    tag = "admin",
+    params(
+        ("limit" = Option<u32>, Query, description = "1 to 100, 20 unless given"),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
+    ),
+    responses((status = 200, description = "A page", body = List<TenantView>)),
+    security(("key" = ["admin:read"]))
+)]
+pub(crate) async fn list(
+    _: Operator<AdminRead>,
+    State(api): State<Api>,
+    params: Params,
+) -> Result<Json<List<TenantView>>, Problem> {
+    params.only(&["limit", "cursor"])?;
+    let limit = params.number("limit", 1..=MAX_PAGE)?.unwrap_or(PAGE);
+    let operator = TenantId::parse(OPERATOR).map_err(|_| Problem::Internal)?;
+    let (store, now) = (&api.engine.store, api.engine.now());
+    let page = store
+        .tenants(&operator, limit, params.text("cursor"), now)
+        .await?;
+    Ok(Json(List::of(page, TenantView::from)))
+}
+
+/// Read a tenant
+#[utoipa::path(
+    get,
+    path = "/v1/admin/tenants/{tenant}",
+    operation_id = "read_tenant",
+    tag = "admin",
+    params(("tenant" = String, Path, description = "The tenant")),
+    responses(
+        (status = 200, description = "The tenant", body = TenantView),
+        (status = 404, description = "No such tenant", body = schema::Problem, content_type = "application/problem+json"),
+    ),
+    security(("key" = ["admin:read"]))
+)]
+pub(crate) async fn read(
+    _: Operator<AdminRead>,
+    Path(tenant): Path<TenantId>,
+    State(api): State<Api>,
+) -> Result<Json<TenantView>, Problem> {
+    Ok(Json(find(&api, &tenant).await?.into()))
+}
+
+/// Change a tenant
+///
+/// Concurrent runs and budgets hold from here on; rate limits within a minute.
+#[utoipa::path(
+    patch,
+    path = "/v1/admin/tenants/{tenant}",
+    operation_id = "change_tenant",
+    tag = "admin",
+    params(("tenant" = String, Path, description = "The tenant")),
+    request_body = TenantChange,
+    responses(
+        (status = 200, description = "The tenant as it is now", body = TenantView),
+        (status = 404, description = "No such tenant", body = schema::Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The body breaks a rule", body = schema::Problem, content_type = "application/problem+json"),
+    ),
+    security(("key" = ["admin:write"]))
+)]
+pub(crate) async fn patch(
+    _: Operator<AdminWrite>,
+    Path(tenant): Path<TenantId>,
+    State(api): State<Api>,
+    body: Body<TenantChange>,
+) -> Result<Json<TenantView>, Problem> {
+    let TenantChange {
+        name,
+        tier,
+        overrides,
+    } = body.value;
+    check(name.as_deref(), tier.as_deref(), overrides.as_ref())?;
+    let changed = change(&api, &tenant, |tenant| {
+        if let Some(name) = &name {
+            name.trim().clone_into(&mut tenant.name);
+        }
+        if let Some(tier) = &tier {
+            tenant.tier.clone_from(tier);
+        }
+        if let Some(overrides) = &overrides {
+            tenant.overrides = overrides.clone();
+        }
+        Ok(())
+    });
+    Ok(Json(changed.await?.into()))
+}
+
+/// Suspend a tenant
+///
+/// No new runs from here on; those under way park as soon as nothing is lost by it, within a minute. Its data can still be
+/// read. Suspending again changes nothing.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/tenants/{tenant}/suspend",
+    operation_id = "suspend_tenant",
+    tag = "admin",
+    params(("tenant" = String, Path, description = "The tenant")),
+    responses(
+        (status = 200, description = "Suspended", body = TenantView),
+        (status = 404, description = "No such tenant", body = schema::Problem, content_type = "application/problem+json"),
+    ),
+    security(("key" = ["admin:write"]))
+)]
+pub(crate) async fn suspend(
+    _: Operator<AdminWrite>,
+    Path(tenant): Path<TenantId>,
+    State(api): State<Api>,
+) -> Result<Json<TenantView>, Problem> {
+    stand(&api, &tenant, Standing::Suspended).await
+}
+
+/// Resume a tenant
+///
+/// Its parked runs go on. Resuming again changes nothing.
+#[utoipa::path(
+    post,
+    path = "/v1/admin/tenants/{tenant}/resume",
+    operation_id = "resume_tenant",
+    tag = "admin",
+    params(("tenant" = String, Path, description = "The tenant")),
+    responses(
+        (status = 200, description = "Active", body = TenantView),
+        (status = 404, description = "No such tenant", body = schema::Problem, content_type = "application/problem+json"),
+    ),
+    security(("key" = ["admin:write"]))
+)]
+pub(crate) async fn resume(
+    _: Operator<AdminWrite>,
+    Path(tenant): Path<TenantId>,
+    State(api): State<Api>,
+) -> Result<Json<TenantView>, Problem> {
+    stand(&api, &tenant, Standing::Active).await
+}
+
+async fn stand(
+    api: &Api,
+    tenant: &TenantId,
+    standing: Standing,
+) -> Result<Json<TenantView>, Problem> {
+    let changed = change(api, tenant, |tenant| {
+        tenant.standing = standing;
+        Ok(())
+    });
+    Ok(Json(changed.await?.into()))
+}

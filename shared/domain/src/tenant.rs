@@ -1,0 +1,146 @@
+//! Tenants: who pays, and what holds for them.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::budget::{Budget, Node};
+use crate::id::TenantId;
+use crate::tier::{self, Limits, Overrides, Window};
+use crate::time::At;
+
+/// Whether a tenant's runs go on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// They do.
+    #[default]
+    Active,
+    /// No new runs; those under way park.
+    Suspended,
+    /// Everything of the tenant is being deleted.
+    Closing,
+}
+
+/// How a tenant's data and compute stand apart from others'.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "mode", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Isolation {
+    /// In the common table, apart by key.
+    #[default]
+    Pool,
+    /// In a table of its own.
+    Bridge {
+        /// The table's name.
+        table: String,
+    },
+    /// In a stack of its own.
+    Silo {
+        /// Where that stack's API answers.
+        endpoint: String,
+    },
+}
+
+/// A tenant and everything that holds for it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tenant {
+    /// The tenant.
+    pub id: TenantId,
+    /// What people call it, at most 200 characters.
+    pub name: String,
+    /// Its tier, see [`tier::all`].
+    pub tier: String,
+    /// Whether its runs go on.
+    #[serde(default)]
+    pub standing: Standing,
+    /// Where its data stands.
+    #[serde(default)]
+    pub isolation: Isolation,
+    /// Where its limits differ from the tier's.
+    #[serde(default)]
+    pub overrides: Overrides,
+    /// Its budgets, by what they belong to.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub budgets: BTreeMap<Node, Vec<Budget>>,
+    /// Counts the changes. A decision under an older revision is refused by the ledger, so every change holds at once.
+    pub revision: u64,
+    /// When it was onboarded.
+    pub created_at: At,
+    /// When it was changed last.
+    pub updated_at: At,
+}
+
+impl Tenant {
+    /// A tenant as it is onboarded: active, in the common table, with the limits of its tier and no budget.
+    #[must_use]
+    pub fn new(id: TenantId, name: &str, tier: &str, now: At) -> Self {
+        Self {
+            id,
+            name: name.to_owned(),
+            tier: tier.to_owned(),
+            standing: Standing::Active,
+            isolation: Isolation::Pool,
+            overrides: Overrides::default(),
+            budgets: BTreeMap::new(),
+            revision: 1,
+            created_at: now,
+            updated_at: now,
+        }
+    }
+
+    /// What it may use: the tier's limits, and where its own differ.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.tier().with(&self.overrides)
+    }
+
+    /// The rate limits that hold for its requests.
+    #[must_use]
+    pub fn windows(&self) -> &[Window] {
+        match &self.overrides.windows {
+            Some(windows) => windows,
+            None => &self.tier().windows,
+        }
+    }
+
+    fn tier(&self) -> &'static Limits {
+        let tier = tier::find(&self.tier).or_else(|| tier::find("free"));
+        tier.expect("there is a free tier")
+    }
+
+    /// The budgets of a node.
+    #[must_use]
+    pub fn budgets_of(&self, node: &Node) -> &[Budget] {
+        self.budgets
+            .get(node)
+            .map(Vec::as_slice)
+            .unwrap_or_default()
+    }
+
+    /// Whether new runs may be created.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.standing == Standing::Active
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stored_tenant_reads_back_with_what_it_may_use() {
+        let json = r#"{"id":"acme","name":"Acme","tier":"business","overrides":{"concurrent_runs":7},
+            "budgets":{"project:web":[{"period":"day","unit":"micro_usd","limit":5}]},
+            "revision":3,"created_at":1,"updated_at":2}"#;
+        let tenant: Tenant = serde_json::from_str(json).unwrap();
+        assert_eq!(tenant.limits().concurrent_runs, 7);
+        assert_eq!(tenant.limits().windows[0].requests, 100);
+        assert!(tenant.is_active());
+        assert_eq!(tenant.isolation, Isolation::Pool);
+        let node = Node::try_from("project:web".to_owned()).unwrap();
+        assert_eq!(tenant.budgets_of(&node)[0].limit, 5);
+        let again: Tenant = serde_json::from_str(&serde_json::to_string(&tenant).unwrap()).unwrap();
+        assert_eq!(again, tenant);
+    }
+}

@@ -1,0 +1,106 @@
+//! Writing commits: with the head that lists show and with what the tenant's ledgers enter, all or nothing.
+
+use domain::budget::Denial;
+use domain::run::{Commit, Event, Head, State};
+use store::{Charge, Creation, Written};
+
+use crate::{Engine, Error};
+
+/// Changes of a tenant's settings that a commit meets before it is given up.
+const MAX_STALE: u32 = 5;
+
+/// What became of a commit.
+#[derive(Debug)]
+pub(crate) enum Put {
+    /// It is stored.
+    Done,
+    /// It was to create a run that exists.
+    Exists(Box<Head>),
+    /// A ledger refused it; nothing was written.
+    Denied(Denial),
+    /// It rests on settings that have changed since; nothing was written.
+    Stale,
+}
+
+impl Engine {
+    /// Writes a commit, which `state` holds already. When it frees a place, the next run in line begins.
+    pub(crate) async fn put(&self, state: &State, commit: &Commit) -> Result<Put, Error> {
+        let entry = state.entry(&commit.events);
+        let heeds_settings = commit.events.iter().any(Event::heeds_settings);
+        let account = state.account.as_ref();
+        let Some(account) = account.filter(|_| heeds_settings || !entry.is_empty()) else {
+            return self.put_under(state, commit, None).await;
+        };
+        let creates = commit.first == 1;
+        let mut tenant = self.tenant(&state.tenant).await?;
+        for _ in 0..MAX_STALE {
+            let Some(settings) = &tenant else {
+                // The tenant is gone: its runs may still end, none may begin.
+                return if creates {
+                    Ok(Put::Stale)
+                } else {
+                    self.put_under(state, commit, None).await
+                };
+            };
+            let limits = settings.limits();
+            let charge = Charge {
+                tenant: settings,
+                most: (limits.concurrent_runs.into(), limits.waiting_runs.into()),
+                nodes: &account.nodes,
+                entry,
+                at: commit.at,
+            };
+            match self.put_under(state, commit, Some(&charge)).await? {
+                Put::Stale => tenant = self.tenant_anew(&state.tenant).await?,
+                put => return Ok(put),
+            }
+            if creates || heeds_settings {
+                return Ok(Put::Stale);
+            }
+        }
+        Err(store::Error::Raced.into())
+    }
+
+    async fn put_under(
+        &self,
+        state: &State,
+        commit: &Commit,
+        charge: Option<&Charge<'_>>,
+    ) -> Result<Put, Error> {
+        let moves_head = commit.events.iter().any(Event::moves_head);
+        let head = moves_head.then(|| Head::of(state));
+        let (store, tenant, run) = (&self.store, &state.tenant, &state.run);
+        if let Some(head) = head.as_ref().filter(|_| commit.first == 1) {
+            let created = Box::pin(store.create_charged(tenant, head, commit, charge)).await?;
+            return Ok(match created {
+                Creation::New => Put::Done,
+                Creation::Exists(head) => Put::Exists(head),
+                Creation::Denied(denial) => Put::Denied(denial),
+                Creation::Stale => Put::Stale,
+            });
+        }
+        let written = store.append_charged(tenant, run, commit, head.as_ref(), charge);
+        let written = Box::pin(written).await?;
+        match written {
+            Written::Done { waiting } => {
+                if waiting {
+                    self.next_in_line(state).await;
+                }
+                Ok(Put::Done)
+            }
+            Written::Denied(denial) => Ok(Put::Denied(denial)),
+            Written::Stale => Ok(Put::Stale),
+        }
+    }
+
+    /// The commit stands whatever becomes of this; whoever waits is looked at by the janitor as well.
+    async fn next_in_line(&self, state: &State) {
+        if let Err(error) = Box::pin(self.admit_waiting(&state.tenant, 1)).await {
+            tracing::warn!(
+                tenant.id = %state.tenant,
+                error = %telemetry::chain(&error),
+                "a place is free and nobody was let in yet"
+            );
+        }
+    }
+}

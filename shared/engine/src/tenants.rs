@@ -1,0 +1,153 @@
+//! Tenants, read once per process and minute: whatever is charged under settings that have changed since is refused by the
+//! ledger, and decided anew under the new ones.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::id::TenantId;
+use domain::run::{Command, State, Status};
+use domain::tenant::Tenant;
+use domain::time::At;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use moka::future::Cache;
+use store::RunFilter;
+
+use crate::{Engine, Error, Recorded};
+
+/// Most tenants kept by one process.
+const MAX_TENANTS: u64 = 10_000;
+/// How long settings are believed where no ledger would refuse outdated ones: rate limits, standing.
+const BELIEVED: Duration = Duration::from_secs(60);
+
+/// By whom runs are told of changes.
+pub(crate) const OPERATOR: &str = "operator";
+/// Runs that are told at once.
+const AT_ONCE: usize = 16;
+const PAGE: u32 = 100;
+
+pub(crate) struct Tenants(Cache<TenantId, Option<Arc<Tenant>>>);
+
+impl Tenants {
+    pub(crate) fn new() -> Self {
+        let tenants = Cache::builder()
+            .max_capacity(MAX_TENANTS)
+            .time_to_live(BELIEVED);
+        Self(tenants.build())
+    }
+}
+
+impl Engine {
+    /// A tenant's settings, at most a minute old; none when it was never onboarded, or is gone. Requests at the same time
+    /// read once.
+    ///
+    /// # Errors
+    /// [`Error`] when the table fails.
+    pub async fn tenant(&self, id: &TenantId) -> Result<Option<Arc<Tenant>>, Error> {
+        let read = async {
+            let tenant = self.store.tenant(id).await?;
+            Ok::<_, store::Error>(tenant.map(Arc::new))
+        };
+        let read = self.tenants.0.try_get_with_by_ref(id, Box::pin(read)).await;
+        read.map_err(Error::Tenant)
+    }
+
+    /// Stores a tenant, new or in place of exactly `old`, and has its runs do what it says now.
+    ///
+    /// # Errors
+    /// [`store::Error::Raced`] when it exists already, or was changed since `old` was read; others when the table or a queue
+    /// fails, after which the tenant may be stored and [`Engine::carry_out`] is to be repeated.
+    pub async fn put_tenant(&self, new: &Tenant, old: Option<&Tenant>) -> Result<(), Error> {
+        self.store.put_tenant(new, old).await?;
+        self.forget_tenant(&new.id).await;
+        if old.is_some() {
+            self.carry_out(new).await?;
+        }
+        Ok(())
+    }
+
+    /// Has the runs of a tenant do what its settings say: those of a suspended one park; otherwise those that wait for a
+    /// budget or the end of a suspension look again, and those that stand in line begin. May be repeated.
+    ///
+    /// # Errors
+    /// [`Error`] when the table or a queue fails.
+    pub async fn carry_out(&self, tenant: &Tenant) -> Result<(), Error> {
+        let by = OPERATOR.to_owned();
+        let is_active = tenant.is_active();
+        let command = if is_active {
+            Command::Wake { by }
+        } else {
+            Command::Suspend { by }
+        };
+        for status in [Status::Queued, Status::Running, Status::Parked] {
+            self.tell(tenant, status, &command).await?;
+        }
+        if is_active {
+            self.admit_waiting(&tenant.id, u32::MAX).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells every run of this status what to do, those in line apart; those that look again by it are sent to a driver.
+    async fn tell(&self, tenant: &Tenant, status: Status, command: &Command) -> Result<(), Error> {
+        let filter = RunFilter {
+            status: Some(status),
+            ..RunFilter::default()
+        };
+        let mut cursor = None;
+        loop {
+            let now = self.now();
+            let page = self
+                .store
+                .runs(&tenant.id, &filter, PAGE, cursor.as_deref(), now);
+            let page = Box::pin(page).await?;
+            let told = page.items.iter().filter(|head| !head.waiting).map(|head| {
+                let told = self.record(&tenant.id, &head.run, command);
+                async move {
+                    match told.await? {
+                        Recorded::Done(state) if is_due(&state, self.now()) => {
+                            self.wake(&state).await
+                        }
+                        Recorded::Done(_) | Recorded::Missing => Ok(()),
+                    }
+                }
+            });
+            let told: Vec<_> = told.collect();
+            stream::iter(told)
+                .buffer_unordered(AT_ONCE)
+                .try_collect::<()>()
+                .await?;
+            cursor = page.next;
+            if cursor.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether the run's tenant lets none of its runs go on.
+    pub(crate) async fn is_suspended(&self, state: &State) -> Result<bool, Error> {
+        // A run that was told to park is asked about anew: it may have been told by somebody who came too late.
+        let tenant = if state.suspend_requested {
+            self.tenant_anew(&state.tenant).await?
+        } else {
+            self.tenant(&state.tenant).await?
+        };
+        Ok(tenant.is_some_and(|tenant| !tenant.is_active()))
+    }
+
+    /// The settings as they stand now.
+    pub(crate) async fn tenant_anew(&self, id: &TenantId) -> Result<Option<Arc<Tenant>>, Error> {
+        self.forget_tenant(id).await;
+        self.tenant(id).await
+    }
+
+    /// Has the settings read again when they are next asked for: they were changed.
+    pub async fn forget_tenant(&self, id: &TenantId) {
+        self.tenants.0.invalidate(id).await;
+    }
+}
+
+/// Whether a run waited for other settings and need not any longer.
+fn is_due(state: &State, now: At) -> bool {
+    let parked = state.parked.as_ref();
+    parked.is_some_and(|(reason, until)| reason.heeds_settings() && *until <= now)
+}

@@ -1,0 +1,106 @@
+//! Tenants: one record each, changed under a revision that their ledger carries too.
+
+use domain::id::TenantId;
+use domain::tenant::Tenant;
+use domain::time::At;
+
+use crate::item::{Read, Set, keyed, number, to_json};
+use crate::key::{Key, TENANTS};
+use crate::list::{MAX_PAGE, Page};
+use crate::table::{ABSENT, ATTEMPTS, Index, Outcome, Range, Sort, Write, pause};
+use crate::{Error, Store, cursor, ledger};
+
+impl Store {
+    /// Stores a tenant, new when `old` is none, else in place of exactly `old`; its ledgers follow in the same transaction,
+    /// so that whatever was decided under the old settings is refused from here on.
+    ///
+    /// # Errors
+    /// [`Error::Raced`] when it exists already, or was changed since `old` was read; those of the table.
+    pub async fn put_tenant(&self, new: &Tenant, old: Option<&Tenant>) -> Result<(), Error> {
+        for attempt in 0..ATTEMPTS {
+            let mut item = keyed(Key::tenant(&new.id), 4);
+            item.set_text("head", to_json(new));
+            item.set_number("revision", new.revision);
+            item.set_text("list_pk", TENANTS);
+            item.set_text("list_sk", new.id.as_str());
+            let record = match old {
+                None => Write::new(item, Some(ABSENT)),
+                Some(old) => Write::new(item, Some("revision = :revision"))
+                    .with(":revision", number(old.revision)),
+            };
+            let mut writes = vec![record];
+            writes.extend(ledger::settings(old, new));
+            match self.transact(writes).await? {
+                Outcome::Done => return Ok(()),
+                Outcome::Conflict => pause(attempt).await,
+                Outcome::Refused(refusals) => {
+                    // What stands there may be this very change, whose answer was lost.
+                    let stored = refusals.into_iter().next().and_then(|refusal| refusal.old);
+                    let stored = stored.map(|item| item.json::<Tenant>("head"));
+                    return match stored.transpose()? {
+                        Some(stored) if stored == *new => Ok(()),
+                        Some(_) | None => Err(Error::Raced),
+                    };
+                }
+            }
+        }
+        Err(Error::conflict("TransactWriteItems"))
+    }
+
+    /// A tenant's record, strongly consistent.
+    ///
+    /// # Errors
+    /// Those of the table.
+    pub async fn tenant(&self, id: &TenantId) -> Result<Option<Tenant>, Error> {
+        let item = self.get(Key::tenant(id), true).await?;
+        item.map(|item| item.json("head")).transpose()
+    }
+
+    /// Every tenant by id, at most `limit` (1 to 200). Eventually consistent; for the operator alone.
+    ///
+    /// # Errors
+    /// [`Error::BadCursor`], [`Error::ExpiredCursor`], and those of the table.
+    pub async fn tenants(
+        &self,
+        operator: &TenantId,
+        limit: u32,
+        cursor: Option<&str>,
+        now: At,
+    ) -> Result<Page<Tenant>, Error> {
+        self.by_id(TENANTS, operator, limit, cursor, now).await
+    }
+
+    /// A page of a list by id, whose items hold their entries as `head`.
+    pub(crate) async fn by_id<T: serde::de::DeserializeOwned>(
+        &self,
+        list: &str,
+        owner: &TenantId,
+        limit: u32,
+        cursor: Option<&str>,
+        now: At,
+    ) -> Result<Page<T>, Error> {
+        let secret = &self.inner.config.cursor_secret;
+        let after = cursor
+            .map(|cursor| cursor::open(secret, owner, list, cursor, now))
+            .transpose()?;
+        let limit = limit.clamp(1, MAX_PAGE);
+        let range = Range {
+            index: Some(Index::List),
+            pk: list.to_owned(),
+            sort: after.map_or(Sort::All, Sort::Above),
+            forward: true,
+            limit: Some(limit),
+            consistent: false,
+        };
+        let rows = self.query(&range, None).await?;
+        let last = rows.items.last().and_then(|item| item.find_text("list_sk"));
+        let next = last
+            .filter(|_| rows.next.is_some())
+            .map(|place| cursor::seal(secret, owner, list, place, now));
+        let items = rows.items.iter().map(|item| item.json("head"));
+        Ok(Page {
+            items: items.collect::<Result<_, _>>()?,
+            next,
+        })
+    }
+}

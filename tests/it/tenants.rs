@@ -1,0 +1,331 @@
+//! What an operator does, and what then holds: tenants, keys, limits, turns, budgets.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::client::{Answer, Client};
+use crate::platform::{Running, shared};
+
+/// Onboards a tenant with these overrides and gives it a key.
+async fn onboard(running: &Running, id: &str, overrides: Value) -> Client {
+    let operator = running.operator();
+    let body = json!({"id": id, "name": id, "tier": "business", "overrides": overrides});
+    operator.post("/v1/admin/tenants", &body).await.expect(201);
+    let path = format!("/v1/admin/tenants/{id}/keys");
+    let issued = operator.post(&path, &json!({"label": "first"})).await;
+    client(running, &issued.expect(201))
+}
+
+fn client(running: &Running, issued: &Value) -> Client {
+    Client::new(&running.platform.url, issued["key"].as_str().unwrap())
+}
+
+/// An agent that waits for as long as its input says, or counts.
+async fn worker(client: &Client) -> String {
+    let definition = json!({
+        "model": "local.tools",
+        "tools": ["wait", "calculator"],
+        "inference": {"max_output_tokens": 64},
+    });
+    client.agent(&definition).await
+}
+
+async fn until(client: &Client, run: &str, holds: impl Fn(&Value) -> bool) -> Value {
+    for _ in 0..600 {
+        let read = client.read(run).await;
+        if holds(&read) {
+            return read;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("{}", client.read(run).await);
+}
+
+async fn set_budget(running: &Running, tenant: &str, budgets: Value) -> Answer {
+    let operator = running.operator();
+    let path = format!("/v1/admin/tenants/{tenant}/budgets/tenant");
+    let request = operator.request(Method::PUT, &path);
+    operator
+        .send(request.json(&json!({ "budgets": budgets })))
+        .await
+}
+
+#[tokio::test]
+async fn runs_over_the_cap_wait_for_their_turn_and_begin_in_order() {
+    let running = shared();
+    let overrides = json!({"windows": [], "concurrent_runs": 1, "waiting_runs": 2});
+    let client = onboard(running, "turns", overrides).await;
+    let agent = worker(&client).await;
+    let first = client.create(&agent, "wait for 600 s").await;
+    let body = |input: &str| json!({"agent": agent, "input": input});
+    let second = client
+        .post("/v1/runs", &body("count to 2"))
+        .await
+        .expect(202);
+    assert_eq!(
+        (&second["waiting"], &second["place_in_line"]),
+        (&json!(true), &json!(1))
+    );
+    // Whoever waits for an answer stands in line as well.
+    let path = "/v1/runs";
+    let prefer = [("prefer", "wait=1")];
+    let third = client
+        .post_with(path, &prefer, &body("count to 3"))
+        .await
+        .expect(202);
+    assert_eq!(
+        (&third["waiting"], &third["place_in_line"]),
+        (&json!(true), &json!(2))
+    );
+    let full = client.post(path, &body("count to 4")).await;
+    full.problem(429, "line_full");
+    assert_eq!(full.header("retry-after"), "10");
+
+    let cancel = format!("/v1/runs/{first}/cancel");
+    client.post(&cancel, &json!({})).await;
+    let mut started = Vec::new();
+    for run in [&second, &third] {
+        let ended = client.ended(run["id"].as_str().unwrap()).await;
+        assert_eq!(ended["status"], "succeeded", "{ended}");
+        assert!(ended.get("waiting").is_none(), "{ended}");
+        started.push(ended["started_at"].as_str().unwrap().to_owned());
+    }
+    assert!(started.is_sorted(), "{started:?}");
+    let accounts = client.get("/v1/budgets").await.expect(200);
+    let tenant = &accounts["items"][0];
+    assert_eq!(
+        (&tenant["runs_active"], &tenant["runs_waiting"]),
+        (&json!(0), &json!(0))
+    );
+    assert_eq!(tenant["held"], json!({"micro_usd": 0, "tokens": 0}));
+}
+
+#[tokio::test]
+async fn a_run_that_waits_for_its_turn_can_be_cancelled() {
+    let running = shared();
+    let overrides = json!({"windows": [], "concurrent_runs": 1});
+    let client = onboard(running, "impatient", overrides).await;
+    let agent = worker(&client).await;
+    let first = client.create(&agent, "wait for 600 s").await;
+    let second = client.create(&agent, "count to 2").await;
+    for run in [&second, &first] {
+        client
+            .post(&format!("/v1/runs/{run}/cancel"), &json!({}))
+            .await;
+        assert_eq!(client.ended(run).await["status"], "cancelled");
+    }
+    let third = client.run(&agent, "count to 2").await;
+    assert_eq!(third["status"], "succeeded", "{third}");
+}
+
+#[tokio::test]
+async fn a_budget_that_is_reached_parks_a_run_and_a_higher_one_lets_it_go_on() {
+    let running = shared();
+    let client = onboard(running, "thrifty", json!({"windows": []})).await;
+    let agent = worker(&client).await;
+    let whole = client.run(&agent, "count to 4").await;
+    let price = whole["totals"]["micro_usd"].as_u64().unwrap();
+
+    let budget = |limit: u64| json!([{"period": "total", "unit": "micro_usd", "limit": limit}]);
+    let limit = price * 6 / 10;
+    set_budget(running, "thrifty", budget(limit))
+        .await
+        .expect(200);
+    let run = client.create(&agent, "count to 4").await;
+    let parked = until(&client, &run, |run| run["status"] == "parked").await;
+    assert_eq!(parked["parked"]["reason"], "budget_reached", "{parked}");
+    assert_eq!(parked["parked"]["node"], "tenant");
+    let body = json!({"agent": agent, "input": "count to 4"});
+    let refused = client.post("/v1/runs", &body).await;
+    let refused = refused.problem(402, "budget_reached");
+    assert!(
+        refused["detail"].as_str().unwrap().contains("in all"),
+        "{refused}"
+    );
+
+    set_budget(running, "thrifty", budget(price * 3))
+        .await
+        .expect(200);
+    let ended = client.ended(&run).await;
+    assert_eq!(ended["status"], "succeeded", "{ended}");
+    let spent = ended["totals"]["micro_usd"].as_u64().unwrap();
+    let accounts = client.get("/v1/budgets").await.expect(200);
+    let tenant = &accounts["items"][0];
+    assert_eq!(
+        tenant["held"],
+        json!({"micro_usd": 0, "tokens": 0}),
+        "{tenant}"
+    );
+    assert_eq!(
+        tenant["spent"]["micro_usd"],
+        price + spent,
+        "to the micro-dollar"
+    );
+    assert_eq!(tenant["budgets"][0]["left"], price * 3 - spent);
+}
+
+#[tokio::test]
+async fn a_suspended_tenant_starts_nothing_and_goes_on_when_it_is_resumed() {
+    let running = shared();
+    let client = onboard(running, "paused", json!({"windows": []})).await;
+    let agent = worker(&client).await;
+    let run = client.create(&agent, "wait for 2 s, then count to 3").await;
+    until(&client, &run, |run| run["status"] == "parked").await;
+    let operator = running.operator();
+    let stand = async |what: &str| {
+        let path = format!("/v1/admin/tenants/paused/{what}");
+        operator.post(&path, &json!({})).await.expect(200)
+    };
+    assert_eq!(stand("suspend").await["standing"], "suspended");
+    let body = json!({"agent": agent, "input": "count to 2"});
+    client
+        .post("/v1/runs", &body)
+        .await
+        .problem(403, "tenant_suspended");
+    client.get("/v1/runs").await.expect(200);
+    let suspended = |run: &Value| run["parked"]["reason"] == "suspended";
+    until(&client, &run, suspended).await;
+    assert_eq!(stand("resume").await["standing"], "active");
+    assert_eq!(client.ended(&run).await["status"], "succeeded");
+    client.post("/v1/runs", &body).await.expect(202);
+}
+
+#[tokio::test]
+async fn every_answer_tells_the_limits_and_the_one_too_many_is_refused() {
+    let running = shared();
+    let windows = json!([{"name": "perhour", "requests": 3, "seconds": 3600, "by": "tenant"}]);
+    let client = onboard(running, "limited", json!({ "windows": windows })).await;
+    for left in (0..3).rev() {
+        let answer = client.get("/v1/agents/none").await;
+        answer.problem(404, "not_found");
+        assert_eq!(answer.header("ratelimit-policy"), "\"perhour\";q=3;w=3600");
+        let standing = answer.header("ratelimit").to_owned();
+        // An hour may end while this runs; then the count begins anew.
+        let expected = format!("\"perhour\";r={left};t=");
+        assert!(standing.starts_with(&expected), "{standing}");
+    }
+    let refused = client.get("/v1/runs").await;
+    let problem = refused.expect(429);
+    assert_eq!(problem["code"], "rate_limited");
+    assert_eq!(problem["violated-policies"], json!(["perhour"]));
+    let seconds: u64 = refused.header("retry-after").parse().unwrap();
+    assert!((1..=3_600).contains(&seconds));
+}
+
+#[tokio::test]
+async fn keys_are_rotated_with_two_at_once_and_revoked_for_ever() {
+    let running = shared();
+    let operator = running.operator();
+    onboard(running, "locksmith", json!({"windows": []})).await;
+    let keys = "/v1/admin/tenants/locksmith/keys";
+    let body = json!({"label": "ci", "scopes": ["runs:read"], "project": "web"});
+    let old = operator.post(keys, &body).await.expect(201);
+    let path = format!("{keys}/{}", old["id"].as_str().unwrap());
+    let new = operator.post(&format!("{path}/rotate"), &json!({})).await;
+    let new = new.expect(201);
+    assert_eq!(
+        (&new["scopes"], &new["project"]),
+        (&old["scopes"], &old["project"])
+    );
+    for key in [&old, &new] {
+        client(running, key).get("/v1/runs").await.expect(200);
+        client(running, key)
+            .get("/v1/agents")
+            .await
+            .problem(403, "scope_missing");
+    }
+    let read = operator.get(&path).await.expect(200);
+    assert!(
+        read["expires_at"].is_string() && read["last_used_at"].is_string(),
+        "{read}"
+    );
+    assert!(!read.to_string().contains("skn_"), "{read}");
+
+    // One that nobody used yet, so no process remembers it.
+    let third = operator.post(keys, &body).await.expect(201);
+    let path = format!("{keys}/{}", third["id"].as_str().unwrap());
+    for _ in 0..2 {
+        assert_eq!(operator.delete(&path).await.status, 204);
+    }
+    client(running, &third)
+        .get("/v1/runs")
+        .await
+        .problem(401, "key_revoked");
+    let again = operator.post(&format!("{path}/rotate"), &json!({})).await;
+    again.problem(409, "key_over");
+    let listed = operator.get(keys).await.expect(200);
+    assert_eq!(listed["items"].as_array().unwrap().len(), 4, "{listed}");
+}
+
+#[tokio::test]
+async fn what_an_operator_sends_wrong_is_told_all_at_once() {
+    let running = shared();
+    let operator = running.operator();
+    let body =
+        json!({"id": "wrong", "name": " ", "tier": "gold", "overrides": {"concurrent_runs": 0}});
+    let answer = operator.post("/v1/admin/tenants", &body).await;
+    let problem = answer.problem(422, "invalid_body");
+    let errors = problem["errors"].as_array().unwrap();
+    let pointers: Vec<_> = errors.iter().map(|error| &error["pointer"]).collect();
+    assert_eq!(pointers, ["/name", "/tier", "/overrides/concurrent_runs"]);
+    let body = json!({"id": "operator", "name": "x", "tier": "free"});
+    let answer = operator.post("/v1/admin/tenants", &body).await;
+    answer.problem(422, "invalid_body");
+
+    onboard(running, "strict", json!({})).await;
+    let body = json!({"id": "strict", "name": "strict", "tier": "free"});
+    let answer = operator.post("/v1/admin/tenants", &body).await;
+    answer.problem(409, "tenant_exists");
+    let body =
+        json!({"label": "", "scopes": ["admin:write"], "expires_at": "2001-01-01T00:00:00Z"});
+    let answer = operator.post("/v1/admin/tenants/strict/keys", &body).await;
+    let problem = answer.problem(422, "invalid_body");
+    assert_eq!(problem["errors"].as_array().unwrap().len(), 3, "{problem}");
+    let twice = json!({"period": "day", "unit": "tokens", "limit": 1});
+    let answer = set_budget(running, "strict", json!([twice, twice])).await;
+    answer.problem(422, "invalid_body");
+    for path in [
+        "nobody",
+        "strict/keys/none",
+        "nobody/budgets",
+        "nobody/keys",
+    ] {
+        let answer = operator.get(&format!("/v1/admin/tenants/{path}")).await;
+        answer.problem(404, "not_found");
+    }
+}
+
+/// Every route of operators, with a body that it would take.
+const ROUTES: [(&str, &str); 13] = [
+    ("GET", "tiers"),
+    ("POST", "tenants"),
+    ("GET", "tenants"),
+    ("GET", "tenants/demo"),
+    ("PATCH", "tenants/demo"),
+    ("POST", "tenants/demo/suspend"),
+    ("POST", "tenants/demo/resume"),
+    ("POST", "tenants/demo/keys"),
+    ("GET", "tenants/demo/keys"),
+    ("DELETE", "tenants/demo/keys/k"),
+    ("POST", "tenants/demo/keys/k/rotate"),
+    ("GET", "tenants/demo/budgets"),
+    ("PUT", "tenants/demo/budgets/tenant"),
+];
+
+#[tokio::test]
+async fn no_tenant_reaches_a_route_of_operators() {
+    let running = shared();
+    for (method, path) in ROUTES {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        let path = format!("/v1/admin/{path}");
+        for (client, status, code) in [
+            (running.demo(), 403, "scope_missing"),
+            (running.stranger(), 401, "unauthenticated"),
+        ] {
+            let request = client.request(method.clone(), &path).json(&json!({}));
+            client.send(request).await.problem(status, code);
+        }
+    }
+}
