@@ -1,3 +1,5 @@
+mod client;
+
 use std::collections::BTreeSet;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -103,7 +105,6 @@ async fn the_embedded_roots_make_a_client_that_reaches_for_tls() {
         .retry_config(RetryConfig::disabled())
         .build();
     let client = aws_sdk_dynamodb::Client::new(&config);
-    // Building the connector parses the roots; a root that does not parse is a panic there.
     let error = client.list_tables().send().await.unwrap_err();
     assert!(matches!(error, SdkError::DispatchFailure(_)), "{error:?}");
 }

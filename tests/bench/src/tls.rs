@@ -10,8 +10,6 @@ use std::process::Command;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
@@ -105,14 +103,10 @@ fn serve(stream: TcpStream, config: &Arc<ServerConfig>) -> anyhow::Result<()> {
 /// The child process: one call to the server at this address, and what it cost in milliseconds of CPU.
 #[tokio::main(flavor = "current_thread")]
 pub(crate) async fn call(address: SocketAddr) -> anyhow::Result<()> {
-    let trust = TlsContext::builder()
-        .with_trust_store(TrustStore::empty().with_pem_certificate(ROOT))
-        .build()?;
-    let http = aws_smithy_http_client::Builder::new()
-        .tls_provider(Provider::rustls(CryptoMode::Ring))
-        .tls_context(trust)
-        .build_https();
-    let config = aws::config().to_builder().http_client(http).build();
+    let config = aws::config()
+        .to_builder()
+        .http_client(aws::http_client(ROOT))
+        .build();
     let table = aws_sdk_dynamodb::Client::new(&config);
     let pid = std::process::id();
     let before = machine::exact_cpu(pid)?;

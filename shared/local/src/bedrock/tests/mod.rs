@@ -31,7 +31,7 @@ async fn start(bridge: Option<Bridge>) -> (Client, Models) {
         .region(Region::new("us-east-1"))
         .credentials_provider(Credentials::new("id", "secret", None, None, "tests"))
         .retry_config(RetryConfig::disabled())
-        .http_client(aws_smithy_http_client::Builder::new().build_http())
+        .http_client(aws::http_client(b""))
         .endpoint_url(url)
         .build();
     (Client::from_conf(config), models)

@@ -364,7 +364,7 @@ async fn the_service_answers_over_a_socket() {
     let router = queues.router();
     tokio::spawn(async move { crate::wire::serve(listener, router, std::future::pending()).await });
     let config = client(&queues).config().to_builder().endpoint_url(endpoint);
-    let config = config.http_client(aws_smithy_http_client::Builder::new().build_http());
+    let config = config.http_client(aws::http_client(b""));
     let client = Client::from_conf(config.build());
     let url = create(&client, "q", &[]).await;
     let waiting = tokio::spawn({
