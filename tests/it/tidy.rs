@@ -13,9 +13,8 @@ const WIRING: [&str; 2] = ["aws", "wiring"];
 const FREE: [&str; 6] = ["bench", "skein", "cli", "local", "dev", "tests"];
 
 /// Which crate may name an SDK, besides wiring and what does not run on AWS.
-const SDKS: [(&str, &str); 6] = [
+const SDKS: [(&str, &str); 5] = [
     ("aws-sdk-dynamodb", "store"),
-    ("aws-sdk-s3", "store"),
     ("aws-sdk-sqs", "queue"),
     ("aws-sdk-scheduler", "queue"),
     ("aws-sdk-bedrockruntime", "gateway"),

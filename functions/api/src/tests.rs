@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
+use aws_types::SdkConfig;
 use axum::body::Body;
 use domain::id::{KeyId, RunId, TenantId};
 use domain::tenant::Tenant;
@@ -67,14 +68,17 @@ impl Answer {
     }
 }
 
-macro_rules! client {
-    ($sdk:ident, $router:expr) => {
-        $sdk::Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new("us-east-1"))
-            .credentials_provider(Credentials::new("any", "thing", None, None, "test"))
-            .http_client(connector($router))
-    };
+/// The SDK's configuration over a stand-in of a service.
+pub(crate) fn sdk(router: Router) -> SdkConfig {
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("us-east-1"))
+        .endpoint_url("http://cloud.local")
+        .credentials_provider(SharedCredentialsProvider::new(Credentials::new(
+            "any", "thing", None, None, "test",
+        )))
+        .http_client(connector(router))
+        .build()
 }
 
 async fn world() -> World {
@@ -82,19 +86,10 @@ async fn world() -> World {
     for name in QUEUES {
         queues.create(name, &BTreeMap::new()).unwrap();
     }
-    let table = client!(aws_sdk_dynamodb, Table::open(None).unwrap().router()).build();
-    let payloads = client!(aws_sdk_s3, Payloads::open(None).unwrap().router())
-        .force_path_style(true)
-        .build();
-    let models = client!(
-        aws_sdk_bedrockruntime,
-        Models::new(Default::default()).router()
-    )
-    .build();
-    let sqs = client!(aws_sdk_sqs, queues.router()).build();
+    let table = sdk(Table::open(None).unwrap().router());
     let store = Store::new(
-        aws_sdk_dynamodb::Client::from_conf(table),
-        aws_sdk_s3::Client::from_conf(payloads),
+        aws_sdk_dynamodb::Client::new(&table),
+        &sdk(Payloads::open(None).unwrap().router()),
         store::Config::new("skein", "payloads", *b"a secret that only tests may know"),
     );
     store.provision().await.unwrap();
@@ -107,8 +102,10 @@ async fn world() -> World {
         timers: None,
         beat: Beat::default(),
     };
-    let queue = Queue::new(aws_sdk_sqs::Client::from_conf(sqs), None, config);
-    let models = aws_sdk_bedrockruntime::Client::from_conf(models);
+    let sqs = aws_sdk_sqs::Client::new(&sdk(queues.router()));
+    let queue = Queue::new(sqs, None, config);
+    let models = sdk(Models::new(Default::default()).router());
+    let models = aws_sdk_bedrockruntime::Client::new(&models);
     let clock = Arc::new(AtomicU64::new(NOW.0));
     let ticking = Arc::clone(&clock);
     let engine = Engine::with_clock(

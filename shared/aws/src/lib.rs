@@ -101,13 +101,6 @@ pub fn patient(config: &SdkConfig, attempt_timeout: Duration) -> SdkConfig {
     builder.timeout_config(timeouts(attempt_timeout)).build()
 }
 
-/// Whether the object store must be addressed as `host/bucket/key`: true for every endpoint of our
-/// own choosing, since `bucket.host` is a name that only AWS resolves.
-#[must_use]
-pub fn s3_path_style() -> bool {
-    set("AWS_ENDPOINT_URL_S3").is_some() || set(ENDPOINT).is_some()
-}
-
 /// Makes ring the process's crypto provider for libraries that ask rustls for a default one, such
 /// as `reqwest`. Harmless when called again; SDK clients do not need it.
 pub fn install_crypto() {

@@ -149,12 +149,9 @@ impl Cloud {
     #[must_use]
     pub fn store(&self) -> Store {
         let table = aws_sdk_dynamodb::Client::new(&self.sdk("DYNAMODB"));
-        let s3 = aws_sdk_s3::config::Builder::from(&self.sdk("S3"))
-            .force_path_style(true)
-            .build();
         Store::new(
             table,
-            aws_sdk_s3::Client::from_conf(s3),
+            &self.sdk("S3"),
             store::Config::new(TABLE, BUCKET, CURSOR_SECRET),
         )
     }

@@ -1,7 +1,6 @@
 //! Large payloads: what does not fit an item well stands in the bucket, named by its content.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use aws_sdk_s3::primitives::ByteStream;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use domain::id::{RunId, TenantId};
@@ -40,19 +39,14 @@ impl Store {
         let key = key::blob(tenant, run, &sha256);
         let answer = self
             .inner
-            .payloads
-            .put_object()
-            .bucket(&self.inner.config.bucket)
-            .key(key)
-            .content_type(MEDIA_TYPE)
-            .checksum_sha256(STANDARD.encode(digest))
-            .body(ByteStream::from(json.into_bytes()));
-        let answer = Box::pin(answer.send()).await;
+            .bucket
+            .put(&key, json, &STANDARD.encode(digest))
+            .await;
         self.meter.add(|consumed| {
             consumed.payload_writes += 1;
             consumed.payload_bytes += bytes;
         });
-        answer.map_err(|error| Error::of_sdk("PutObject", error))?;
+        answer?;
         item.insert("blob".to_owned(), reference(sha256, bytes));
         Ok(())
     }
@@ -76,25 +70,9 @@ impl Store {
     }
 
     async fn payload(&self, key: String, sha256: &str) -> Result<Vec<u8>, Error> {
-        let answer = self
-            .inner
-            .payloads
-            .get_object()
-            .bucket(&self.inner.config.bucket)
-            .key(&key)
-            .send()
-            .await;
+        let answer = self.inner.bucket.object(&key).await;
         self.meter.add(|consumed| consumed.payload_reads += 1);
-        let answer = answer.map_err(|error| Error::of_sdk("GetObject", error))?;
-        let bytes = answer
-            .body
-            .collect()
-            .await
-            .map_err(|error| Error::Unavailable {
-                operation: "GetObject",
-                source: error.into(),
-            })?
-            .to_vec();
+        let bytes = answer?;
         if hex(&Sha256::digest(&bytes)) == sha256 {
             Ok(bytes)
         } else {

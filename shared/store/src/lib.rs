@@ -2,11 +2,12 @@
 //!
 //! [`Store`] is the one way to what Skein keeps: runs and their logs, agents, API keys. What it can be asked stands as a
 //! table in this crate's `README.md`; a query that is not there is not written. **Invariant:** no type of an AWS SDK
-//! leaves this crate except the two clients that [`Store::new`] takes, and no clock is read: time is an argument.
+//! leaves this crate except what [`Store::new`] takes, and no clock is read: time is an argument.
 
 mod agent;
 mod api_key;
 mod blob;
+mod bucket;
 mod cursor;
 mod error;
 mod item;
@@ -26,6 +27,7 @@ mod watch;
 use std::fmt;
 use std::sync::Arc;
 
+use aws_types::SdkConfig;
 use moka::future::Cache;
 
 pub use agent::{AgentHead, AgentVersion};
@@ -95,7 +97,7 @@ pub struct Store {
 
 struct Inner {
     table: aws_sdk_dynamodb::Client,
-    payloads: aws_sdk_s3::Client,
+    bucket: bucket::Bucket,
     config: Config,
     versions: Cache<Key, Arc<AgentVersion>>,
 }
@@ -109,15 +111,11 @@ impl fmt::Debug for Store {
 }
 
 impl Store {
-    /// A store over these clients. Nothing is asked of AWS yet.
+    /// A store over this table, and over the bucket as `aws` says that S3 is to be asked. Nothing is asked of AWS yet.
     ///
     /// `list_shards` outside 1 to 16 is taken as the nearest bound.
     #[must_use]
-    pub fn new(
-        table: aws_sdk_dynamodb::Client,
-        payloads: aws_sdk_s3::Client,
-        mut config: Config,
-    ) -> Self {
+    pub fn new(table: aws_sdk_dynamodb::Client, aws: &SdkConfig, mut config: Config) -> Self {
         config.list_shards = config.list_shards.clamp(1, 16);
         let versions = Cache::builder()
             .max_capacity(config.cache_bytes)
@@ -126,7 +124,7 @@ impl Store {
         Self {
             inner: Arc::new(Inner {
                 table,
-                payloads,
+                bucket: bucket::Bucket::new(aws, &config.bucket),
                 config,
                 versions,
             }),
@@ -162,10 +160,6 @@ impl Store {
     /// # Errors
     /// When it does not.
     pub async fn ping_payloads(&self) -> Result<(), Error> {
-        let bucket = &self.inner.config.bucket;
-        let asked = self.inner.payloads.head_bucket().bucket(bucket).send();
-        let answer = Box::pin(asked).await;
-        answer.map_err(|error| Error::of_sdk("HeadBucket", error))?;
-        Ok(())
+        self.inner.bucket.ping().await
     }
 }

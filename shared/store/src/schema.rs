@@ -26,7 +26,7 @@ impl Store {
     /// # Errors
     /// Those of the table and the bucket.
     pub async fn provision(&self) -> Result<(), Error> {
-        let (table, bucket) = (&self.inner.config.table, &self.inner.config.bucket);
+        let table = &self.inner.config.table;
         let texts = [KEY.0, KEY.1, LIST.1, LIST.2, WATCH.1, WATCH.2];
         let request = self
             .inner
@@ -69,19 +69,7 @@ impl Store {
             Err(error) if error.code() == Some("ResourceInUseException") => {}
             Err(error) => return Err(Error::of_sdk("CreateTable", error)),
         }
-        let request = self.inner.payloads.create_bucket().bucket(bucket);
-        match Box::pin(request.send()).await {
-            Ok(_) => Ok(()),
-            Err(error)
-                if matches!(
-                    error.code(),
-                    Some("BucketAlreadyOwnedByYou" | "BucketAlreadyExists")
-                ) =>
-            {
-                Ok(())
-            }
-            Err(error) => Err(Error::of_sdk("CreateBucket", error)),
-        }
+        self.inner.bucket.create().await
     }
 }
 

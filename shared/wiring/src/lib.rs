@@ -29,14 +29,8 @@ pub fn engine() -> anyhow::Result<Engine> {
     aws::install_crypto();
     let settings = Settings::read(|name| env::var(name).ok())?;
     let config = aws::config();
-    let payloads = aws_sdk_s3::config::Builder::from(&config)
-        .force_path_style(aws::s3_path_style())
-        .build();
-    let store = Store::new(
-        aws_sdk_dynamodb::Client::new(&config),
-        aws_sdk_s3::Client::from_conf(payloads),
-        settings.store,
-    );
+    let table = aws_sdk_dynamodb::Client::new(&config);
+    let store = Store::new(table, &config, settings.store);
     let scheduler = settings
         .queue
         .timers

@@ -21,20 +21,14 @@ async fn world() -> World {
     let table = aws_sdk_dynamodb::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))
-        .credentials_provider(credentials.clone())
+        .credentials_provider(credentials)
         .retry_config(RetryConfig::standard().with_initial_backoff(Duration::from_millis(1)))
         .http_client(connector(faults.wrap(Table::open(None).unwrap().router())))
         .build();
-    let payloads = aws_sdk_s3::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new("us-east-1"))
-        .credentials_provider(credentials)
-        .http_client(connector(local::s3::Payloads::open(None).unwrap().router()))
-        .force_path_style(true)
-        .build();
+    let payloads = crate::tests::sdk(local::s3::Payloads::open(None).unwrap().router());
     let store = Store::new(
         aws_sdk_dynamodb::Client::from_conf(table),
-        aws_sdk_s3::Client::from_conf(payloads),
+        &payloads,
         store::Config::new("skein", "payloads", *b"a secret that only tests may know"),
     );
     store.provision().await.unwrap();

@@ -99,7 +99,7 @@ async fn two_writers_of_one_agent_make_two_versions() {
 
 #[tokio::test]
 async fn a_version_whose_answer_was_lost_is_stored_once() {
-    let World { store, faults } = world().await;
+    let World { store, faults, .. } = world().await;
     let (acme, clerk) = (tenant("acme"), id("clerk"));
     faults.add(
         Rule::new(Fault::LoseResponse)

@@ -164,7 +164,7 @@ async fn five_runs_at_once_never_pass_what_three_of_them_cost() {
 
 #[tokio::test]
 async fn what_a_run_did_not_spend_comes_back_once() {
-    let World { store, faults } = world().await;
+    let World { store, faults, .. } = world().await;
     let acme = onboarded(&store, &[(Node::Tenant, vec![usd(100)])]).await;
     let (mut script, creation) = begin(&store, &acme, 1, 80, (10, 10), NOW).await;
     assert_eq!(creation, Creation::New);

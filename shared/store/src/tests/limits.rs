@@ -126,7 +126,7 @@ async fn many_leasers_never_take_more_than_the_limit() {
 #[tokio::test]
 async fn a_lost_answer_loses_tokens_and_makes_none() {
     // One token is taken before; of two takes of 3 the first one is lost.
-    let World { store, faults } = world().await;
+    let World { store, faults, .. } = world().await;
     let (acme, limit) = (tenant("acme"), limit(10));
     store.lease(&acme, &limit, None, 7, 1).await.unwrap();
     faults.add(Rule::new(Fault::LoseResponse).containing(TAKES).nth(1));
@@ -143,7 +143,7 @@ async fn a_lost_answer_loses_tokens_and_makes_none() {
 #[tokio::test]
 async fn faults_of_the_wire_never_make_tokens() {
     for seed in 0..4 {
-        let World { store, faults } = world().await;
+        let World { store, faults, .. } = world().await;
         for (fault, probability) in [
             (Fault::LoseResponse, 0.1),
             (Fault::Duplicate, 0.1),
@@ -209,7 +209,7 @@ async fn a_limit_of_nothing_gives_nothing_and_writes_nothing() {
 
 #[tokio::test]
 async fn a_counter_that_cannot_be_reached_is_a_transient_error() {
-    let World { store, faults } = world().await;
+    let World { store, faults, .. } = world().await;
     for fault in [Fault::Throttle, Fault::FailBefore, Fault::LoseResponse] {
         faults.add(Rule::new(fault));
         let lease = store.lease(&tenant("acme"), &limit(10), None, 7, 1).await;

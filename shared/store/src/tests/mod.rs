@@ -1,6 +1,7 @@
 //! The store against the local table and object store, through the real SDK clients.
 
 mod agents;
+mod bucket;
 mod cost;
 mod ledgers;
 mod limits;
@@ -11,7 +12,9 @@ mod runs;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::config::retry::RetryConfig;
-use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
+use aws_types::SdkConfig;
+use axum::Router;
 use domain::agent::AgentRef;
 use domain::caps::Caps;
 use domain::id::{AgentId, DriverId, FrameId, RunId, TenantId};
@@ -28,10 +31,11 @@ use crate::{Config, Creation, Store};
 /// The instant at which the runs of the tests begin.
 const NOW: At = At(1_700_000_000_000);
 
-/// A store of its own, and the wire to it.
+/// A store of its own, the wire to it, and how its bucket is asked.
 struct World {
     store: Store,
     faults: Faults,
+    payloads: SdkConfig,
 }
 
 async fn world() -> World {
@@ -42,33 +46,31 @@ async fn world_with(change: impl FnOnce(&mut Config)) -> World {
     let faults = Faults::none();
     let table = faults.wrap(Table::open(None).unwrap().router());
     let payloads = faults.wrap(Payloads::open(None).unwrap().router());
-    let retry = RetryConfig::standard().with_initial_backoff(Duration::from_millis(1));
-    let credentials = || Credentials::new("any", "thing", None, None, "test");
-    let region = || Region::new("us-east-1");
-    let table = aws_sdk_dynamodb::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(region())
-        .credentials_provider(credentials())
-        .retry_config(retry.clone())
-        .http_client(connector(table))
-        .build();
-    let payloads = aws_sdk_s3::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(region())
-        .credentials_provider(credentials())
-        .retry_config(retry)
-        .force_path_style(true)
-        .http_client(connector(payloads))
-        .build();
     let mut config = Config::new("skein", "payloads", *b"a secret that only tests may know");
     change(&mut config);
-    let store = Store::new(
-        aws_sdk_dynamodb::Client::from_conf(table),
-        aws_sdk_s3::Client::from_conf(payloads),
-        config,
-    );
+    let table = aws_sdk_dynamodb::Client::new(&sdk(table));
+    let payloads = sdk(payloads);
+    let store = Store::new(table, &payloads, config);
     store.provision().await.unwrap();
-    World { store, faults }
+    World {
+        store,
+        faults,
+        payloads,
+    }
+}
+
+/// The SDK's configuration over a stand-in of a service.
+fn sdk(router: Router) -> SdkConfig {
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("us-east-1"))
+        .endpoint_url("http://cloud.local")
+        .credentials_provider(SharedCredentialsProvider::new(Credentials::new(
+            "any", "thing", None, None, "test",
+        )))
+        .retry_config(RetryConfig::standard().with_initial_backoff(Duration::from_millis(1)))
+        .http_client(connector(router))
+        .build()
 }
 
 fn tenant(id: &str) -> TenantId {

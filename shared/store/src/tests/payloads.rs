@@ -46,13 +46,17 @@ async fn what_is_over_16_mib_is_refused_before_anything_is_written() {
 
 #[tokio::test]
 async fn a_payload_that_was_changed_is_not_believed() {
-    let World { store, .. } = world().await;
+    let World {
+        store, payloads, ..
+    } = world().await;
     let (acme, run) = (tenant("acme"), run(1));
     let mut script = Script::created(&store, &acme, &run).await;
     script
         .append(&store, vec![answered(1, &"l".repeat(70_000))])
         .await;
-    let bucket = &store.inner.payloads;
+    // What the store does with the bucket, as S3's own SDK sees it.
+    let bucket = aws_sdk_s3::config::Builder::from(&payloads).force_path_style(true);
+    let bucket = aws_sdk_s3::Client::from_conf(bucket.build());
     let listed = bucket
         .list_objects_v2()
         .bucket("payloads")

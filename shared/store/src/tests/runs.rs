@@ -20,7 +20,7 @@ async fn a_run_is_created_once_and_shows_its_head_the_second_time() {
 
 #[tokio::test]
 async fn a_creation_whose_answer_was_lost_is_new_and_stays_so_when_repeated() {
-    let World { store, faults } = world().await;
+    let World { store, faults, .. } = world().await;
     let (acme, run) = (tenant("acme"), run(1));
     faults.add(
         Rule::new(Fault::LoseResponse)
@@ -116,7 +116,7 @@ async fn a_lost_race_leaves_the_head_as_it_was() {
 
 #[tokio::test]
 async fn a_commit_whose_answer_was_lost_is_not_a_lost_race() {
-    let World { store, faults } = world().await;
+    let World { store, faults, .. } = world().await;
     let (acme, run) = (tenant("acme"), run(1));
     let mut script = Script::created(&store, &acme, &run).await;
     faults.add(Rule::new(Fault::LoseResponse).on("PutItem").nth(1));
@@ -141,7 +141,7 @@ async fn a_commit_whose_answer_was_lost_is_not_a_lost_race() {
 
 #[tokio::test]
 async fn a_table_that_stays_silent_is_a_transient_error() {
-    let World { store, faults } = world().await;
+    let World { store, faults, .. } = world().await;
     let (acme, run) = (tenant("acme"), run(1));
     let mut script = Script::created(&store, &acme, &run).await;
     let commit = script.next(Some("d1"), vec![step(1)]);
