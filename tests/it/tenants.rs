@@ -1,7 +1,5 @@
 //! What an operator does, and what then holds: tenants, keys, limits, turns, budgets.
 
-use std::time::Duration;
-
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -32,15 +30,18 @@ async fn worker(client: &Client) -> String {
     client.agent(&definition).await
 }
 
-async fn until(client: &Client, run: &str, holds: impl Fn(&Value) -> bool) -> Value {
-    for _ in 0..600 {
-        let read = client.read(run).await;
-        if holds(&read) {
-            return read;
+/// Follows a run until it is parked for this reason, and reads it.
+async fn parked(client: &Client, run: &str, reason: &str) -> Value {
+    let mut stream = client.follow(run, 0).await;
+    loop {
+        let events = stream.until("parked").await;
+        if events
+            .last()
+            .is_some_and(|last| last.json()["reason"] == reason)
+        {
+            return client.read(run).await;
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("{}", client.read(run).await);
 }
 
 async fn set_budget(running: &Running, tenant: &str, budgets: Value) -> Answer {
@@ -134,7 +135,7 @@ async fn a_budget_that_is_reached_parks_a_run_and_a_higher_one_lets_it_go_on() {
         .await
         .expect(200);
     let run = client.create(&agent, "count to 4").await;
-    let parked = until(&client, &run, |run| run["status"] == "parked").await;
+    let parked = parked(&client, &run, "budget_reached").await;
     assert_eq!(parked["parked"]["reason"], "budget_reached", "{parked}");
     assert_eq!(parked["parked"]["node"], "tenant");
     let body = json!({"agent": agent, "input": "count to 4"});
@@ -172,7 +173,7 @@ async fn a_suspended_tenant_starts_nothing_and_goes_on_when_it_is_resumed() {
     let client = onboard(running, "paused", json!({"windows": []})).await;
     let agent = worker(&client).await;
     let run = client.create(&agent, "wait for 2 s, then count to 3").await;
-    until(&client, &run, |run| run["status"] == "parked").await;
+    parked(&client, &run, "timer").await;
     let operator = running.operator();
     let stand = async |what: &str| {
         let path = format!("/v1/admin/tenants/paused/{what}");
@@ -185,8 +186,7 @@ async fn a_suspended_tenant_starts_nothing_and_goes_on_when_it_is_resumed() {
         .await
         .problem(403, "tenant_suspended");
     client.get("/v1/runs").await.expect(200);
-    let suspended = |run: &Value| run["parked"]["reason"] == "suspended";
-    until(&client, &run, suspended).await;
+    parked(&client, &run, "suspended").await;
     assert_eq!(stand("resume").await["standing"], "active");
     assert_eq!(client.ended(&run).await["status"], "succeeded");
     client.post("/v1/runs", &body).await.expect(202);

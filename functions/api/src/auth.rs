@@ -113,11 +113,7 @@ impl<S: Scope> FromRequestParts<Api> for As<S> {
 
 /// An operator that may do what `S` says.
 #[derive(Debug)]
-pub struct Operator<S> {
-    /// The API key that they used.
-    pub key: KeyId,
-    scope: PhantomData<fn() -> S>,
-}
+pub struct Operator<S>(PhantomData<fn() -> S>);
 
 impl<S: Scope> FromRequestParts<Api> for Operator<S> {
     type Rejection = Problem;
@@ -128,10 +124,7 @@ impl<S: Scope> FromRequestParts<Api> for Operator<S> {
             return Err(Problem::ScopeMissing(S::NAME));
         }
         has::<S>(&key)?;
-        Ok(Self {
-            key: key.id.clone(),
-            scope: PhantomData,
-        })
+        Ok(Self(PhantomData))
     }
 }
 

@@ -188,20 +188,17 @@ pub(crate) async fn create(
         ));
     }
     let tenant = who.tenant;
+    let earlier = Earlier {
+        api: &api,
+        tenant: &tenant,
+        run: &run,
+        fingerprint: fingerprint.as_deref(),
+        mode,
+        asked: &asked,
+    };
     let (agent, caps) = match resolve(&api, &tenant, &body.value).await? {
         Ok(resolved) => resolved,
-        Err(refused) => {
-            return accepted(
-                &api,
-                tenant,
-                &run,
-                fingerprint.as_deref(),
-                mode,
-                &asked,
-                refused,
-            )
-            .await;
-        }
+        Err(refused) => return earlier.unless(refused).await,
     };
     let request = body.value;
     let lane = match mode {
@@ -226,22 +223,8 @@ pub(crate) async fn create(
                 let view = in_line(&api, &tenant, Run::of_head(head)).await?;
                 Ok(answer(view, false, None))
             }
-            Admitted::Exists(head) => {
-                replay(&api, tenant, head, fingerprint.as_deref(), mode, &asked).await
-            }
-            Admitted::Refused(refusal) => {
-                let refused = refusal.into();
-                accepted(
-                    &api,
-                    tenant,
-                    &run,
-                    fingerprint.as_deref(),
-                    mode,
-                    &asked,
-                    refused,
-                )
-                .await
-            }
+            Admitted::Exists(head) => earlier.replay(head).await,
+            Admitted::Refused(refusal) => earlier.unless(refusal.into()).await,
         },
         Mode::Wait(wait) => {
             let until = Instant::now() + wait;
@@ -256,43 +239,15 @@ pub(crate) async fn create(
                     Ok(answer(view, false, Some(wait)))
                 }
                 Outcome::Missing => Err(no_agent()),
-                Outcome::Refused(refusal) => {
-                    let refused = refusal.into();
-                    accepted(
-                        &api,
-                        tenant,
-                        &run,
-                        fingerprint.as_deref(),
-                        mode,
-                        &asked,
-                        refused,
-                    )
-                    .await
-                }
-                Outcome::Exists(head) => {
-                    replay(&api, tenant, *head, fingerprint.as_deref(), mode, &asked).await
-                }
+                Outcome::Exists(head) => earlier.replay(*head).await,
+                Outcome::Refused(refusal) => earlier.unless(refusal.into()).await,
             }
         }
         Mode::Stream => match stream::drive(&api, new, asked.remaining).await? {
             stream::Begun::Streaming(response) => Ok(response),
-            stream::Begun::Exists(head) => {
-                replay(&api, tenant, *head, fingerprint.as_deref(), mode, &asked).await
-            }
             stream::Begun::NoAgent => Err(no_agent()),
-            stream::Begun::Refused(refusal) => {
-                let refused = refusal.into();
-                accepted(
-                    &api,
-                    tenant,
-                    &run,
-                    fingerprint.as_deref(),
-                    mode,
-                    &asked,
-                    refused,
-                )
-                .await
-            }
+            stream::Begun::Exists(head) => earlier.replay(*head).await,
+            stream::Begun::Refused(refusal) => earlier.unless(refusal.into()).await,
         },
     }
 }
@@ -354,51 +309,61 @@ fn no_agent() -> Problem {
     Problem::field("/agent", "there is no such agent")
 }
 
-/// The answer to a request that is refused now: what was accepted once stays accepted, whatever became of the agent.
-async fn accepted(
-    api: &Api,
-    tenant: TenantId,
-    run: &RunId,
-    fingerprint: Option<&str>,
+/// A request that may have come before, for the run that it created then.
+struct Earlier<'a> {
+    api: &'a Api,
+    tenant: &'a TenantId,
+    run: &'a RunId,
+    fingerprint: Option<&'a str>,
     mode: Mode,
-    asked: &Asked,
-    refused: Problem,
-) -> Result<Response, Problem> {
-    let existing = match fingerprint {
-        Some(_) => api.engine.store.read(&tenant, run, true).await?,
-        None => None,
-    };
-    let (head, _) = existing.ok_or(refused)?;
-    replay(api, tenant, head, fingerprint, mode, asked).await
+    asked: &'a Asked,
 }
 
-/// The answer to a request that came before.
-async fn replay(
-    api: &Api,
-    tenant: TenantId,
-    head: Head,
-    fingerprint: Option<&str>,
-    mode: Mode,
-    asked: &Asked,
-) -> Result<Response, Problem> {
-    if head.fingerprint.as_deref() != fingerprint {
-        return Err(Problem::IdempotencyKeyReused);
+impl Earlier<'_> {
+    /// The answer to a request that is refused now: what was accepted once stays accepted, whatever became of the agent and
+    /// of the tenant.
+    async fn unless(self, refused: Problem) -> Result<Response, Problem> {
+        let existing = match self.fingerprint {
+            Some(_) => {
+                self.api
+                    .engine
+                    .store
+                    .read(self.tenant, self.run, true)
+                    .await?
+            }
+            None => None,
+        };
+        let (head, _) = existing.ok_or(refused)?;
+        self.replay(head).await
     }
-    let mut response = match mode {
-        Mode::Stream => stream::follow(api, tenant, head.run, Vec::new(), 0, asked.remaining),
-        Mode::Wait(wait) => {
-            let view = ended(api, &tenant, &head.run, Instant::now() + wait).await?;
-            answer(view, true, Some(wait))
+
+    /// The answer to a request whose run has this head.
+    async fn replay(self, head: Head) -> Result<Response, Problem> {
+        let Self {
+            api, tenant, run, ..
+        } = self;
+        if head.fingerprint.as_deref() != self.fingerprint {
+            return Err(Problem::IdempotencyKeyReused);
         }
-        Mode::Queue => {
-            let view = ended(api, &tenant, &head.run, Instant::now()).await?;
-            answer(view, true, None)
-        }
-    };
-    response
-        .headers_mut()
-        .insert(REPLAYED, HeaderValue::from_static("true"));
-    Ok(response)
+        let mut response = match self.mode {
+            Mode::Stream => {
+                let (tenant, run) = (tenant.clone(), run.clone());
+                stream::follow(api, tenant, run, Vec::new(), 0, self.asked.remaining)
+            }
+            Mode::Wait(wait) => {
+                let view = ended(api, tenant, run, Instant::now() + wait).await?;
+                answer(view, true, Some(wait))
+            }
+            Mode::Queue => {
+                let view = ended(api, tenant, run, Instant::now()).await?;
+                answer(view, true, None)
+            }
+        };
+        response
+            .headers_mut()
+            .insert(REPLAYED, HeaderValue::from_static("true"));
+        Ok(response)
+    }
 }
 
 /// The run once it ended, or as it stands at `until`.

@@ -349,7 +349,7 @@ impl From<store::Error> for Problem {
         match &error {
             store::Error::BadCursor => Self::InvalidCursor,
             store::Error::ExpiredCursor => Self::ExpiredCursor,
-            store::Error::Missing | store::Error::BadKeyId => Self::NotFound,
+            store::Error::Missing => Self::NotFound,
             store::Error::TooLarge { limit_bytes, .. } => {
                 Self::BodyTooLarge(usize::try_from(*limit_bytes).unwrap_or(usize::MAX))
             }

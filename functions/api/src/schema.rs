@@ -82,8 +82,6 @@ pub struct Limits {
     pub caps: Caps,
     /// Most bytes of a request that creates a run.
     pub payload_bytes: u64,
-    /// Days that a run is kept after its deadline.
-    pub retention_days: u32,
     /// The best lane that a run gets.
     pub lane: Lane,
 }
@@ -106,9 +104,6 @@ pub struct Overrides {
     /// Most bytes of a request that creates a run.
     #[schema(required = false)]
     pub payload_bytes: u64,
-    /// Days that a run is kept after its deadline.
-    #[schema(required = false)]
-    pub retention_days: u32,
     /// The best lane that a run gets.
     #[schema(required = false)]
     pub lane: Lane,
@@ -268,7 +263,8 @@ pub struct RunError {
 /// What a parked run waits for.
 #[derive(Debug, ToSchema)]
 pub struct Parked {
-    /// `timer`, `tool`, `throttled`, `retry` or `unknown_effect`.
+    /// `timer`, `tool`, `throttled`, `retry`, `unknown_effect`, `budget_reached` (with `node`, `period` and `unit`) or
+    /// `suspended`.
     pub reason: String,
 }
 
@@ -282,8 +278,8 @@ pub struct Event {
     /// When it was written (RFC 3339).
     pub at: String,
     /// What kind of fact: `run_created`, `run_started`, `taken_over`, `step_started`, `model_answered`, `model_failed`,
-    /// `answer_rejected`, `tool_called`, `tool_returned`, `parked`, `resumed`, `cancel_requested`, `succeeded`, `failed`,
-    /// `cancelled`, `expired`.
+    /// `answer_rejected`, `tool_called`, `tool_returned`, `parked`, `woken`, `resumed`, `admitted`, `budget_extended`,
+    /// `budget_short`, `suspend_requested`, `cancel_requested`, `succeeded`, `failed`, `cancelled`, `expired`.
     pub r#type: String,
     /// The other fields.
     #[serde(flatten)]

@@ -108,7 +108,7 @@ pub(crate) async fn keys(client: &Client, command: Keys) -> Result<ExitCode, Fai
         Keys::Revoke { tenant, key } => {
             let path = format!("{TENANTS}/{tenant}/keys/{key}");
             client.send(client.request(Method::DELETE, &path)).await?;
-            output::line(&format!("{key} is revoked; it ceases to hold within 60 s"));
+            output::line(&format!("{key} is revoked; it ceases to hold within 30 s"));
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -122,7 +122,7 @@ fn issued(key: &Value) {
 
 pub(crate) async fn tiers(client: &Client, as_json: bool) -> Result<ExitCode, Failure> {
     let page = client.get("/v1/admin/tiers").await?;
-    let headings = ["TIER", "REQUESTS", "RUNS AT ONCE", "IN LINE", "KEPT"];
+    let headings = ["TIER", "REQUESTS", "RUNS AT ONCE", "IN LINE"];
     list(&page, as_json, &headings, |tier| {
         let limits = &tier["limits"];
         let windows = limits["windows"].as_array().into_iter().flatten();
@@ -133,7 +133,6 @@ pub(crate) async fn tiers(client: &Client, as_json: bool) -> Result<ExitCode, Fa
             windows.collect::<Vec<_>>().join(", "),
             limits["concurrent_runs"].to_string(),
             limits["waiting_runs"].to_string(),
-            format!("{} d", limits["retention_days"]),
         ]
     });
     Ok(ExitCode::SUCCESS)

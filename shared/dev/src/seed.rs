@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context;
+use api::auth::{OPERATOR, OPERATOR_SCOPES, SCOPES};
 use api::keys::Presented;
 use domain::agent::Agent;
 use domain::id::{AgentId, KeyId, TenantId};
@@ -47,7 +48,6 @@ impl Keys {
             _ => Self::generate(),
         };
         let tenant = TenantId::parse(TENANT)?;
-        let scopes = ["runs:read", "runs:write", "agents:read", "agents:write"];
         if store.tenant(&tenant).await?.is_none() {
             let demo = Tenant::new(tenant.clone(), "Demo", TIER, now);
             store.put_tenant(&demo, None).await?;
@@ -62,15 +62,14 @@ impl Keys {
                     .await?;
             }
         }
-        admit(store, &keys.api_key, &tenant, "demo", &scopes, now).await?;
-        let operator = TenantId::parse(api::auth::OPERATOR)?;
-        let scopes = ["admin:read", "admin:write"];
+        admit(store, &keys.api_key, &tenant, "demo", SCOPES, now).await?;
+        let operator = TenantId::parse(OPERATOR)?;
         admit(
             store,
             &keys.operator_key,
             &operator,
             "operator",
-            &scopes,
+            OPERATOR_SCOPES,
             now,
         )
         .await?;

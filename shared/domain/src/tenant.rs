@@ -18,27 +18,6 @@ pub enum Standing {
     Active,
     /// No new runs; those under way park.
     Suspended,
-    /// Everything of the tenant is being deleted.
-    Closing,
-}
-
-/// How a tenant's data and compute stand apart from others'.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "mode", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Isolation {
-    /// In the common table, apart by key.
-    #[default]
-    Pool,
-    /// In a table of its own.
-    Bridge {
-        /// The table's name.
-        table: String,
-    },
-    /// In a stack of its own.
-    Silo {
-        /// Where that stack's API answers.
-        endpoint: String,
-    },
 }
 
 /// A tenant and everything that holds for it.
@@ -53,9 +32,6 @@ pub struct Tenant {
     /// Whether its runs go on.
     #[serde(default)]
     pub standing: Standing,
-    /// Where its data stands.
-    #[serde(default)]
-    pub isolation: Isolation,
     /// Where its limits differ from the tier's.
     #[serde(default)]
     pub overrides: Overrides,
@@ -71,7 +47,7 @@ pub struct Tenant {
 }
 
 impl Tenant {
-    /// A tenant as it is onboarded: active, in the common table, with the limits of its tier and no budget.
+    /// A tenant as it is onboarded: active, with the limits of its tier and no budget.
     #[must_use]
     pub fn new(id: TenantId, name: &str, tier: &str, now: At) -> Self {
         Self {
@@ -79,7 +55,6 @@ impl Tenant {
             name: name.to_owned(),
             tier: tier.to_owned(),
             standing: Standing::Active,
-            isolation: Isolation::Pool,
             overrides: Overrides::default(),
             budgets: BTreeMap::new(),
             revision: 1,
@@ -137,7 +112,6 @@ mod tests {
         assert_eq!(tenant.limits().concurrent_runs, 7);
         assert_eq!(tenant.limits().windows[0].requests, 100);
         assert!(tenant.is_active());
-        assert_eq!(tenant.isolation, Isolation::Pool);
         let node = Node::try_from("project:web".to_owned()).unwrap();
         assert_eq!(tenant.budgets_of(&node)[0].limit, 5);
         let again: Tenant = serde_json::from_str(&serde_json::to_string(&tenant).unwrap()).unwrap();

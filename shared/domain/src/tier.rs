@@ -57,8 +57,6 @@ pub struct Limits {
     pub caps: Caps,
     /// Most bytes of a request that creates a run.
     pub payload_bytes: u64,
-    /// Days that a run is kept after its deadline.
-    pub retention_days: u32,
     /// The best lane that a run gets.
     pub lane: Lane,
 }
@@ -82,9 +80,6 @@ pub struct Overrides {
     /// See [`Limits::payload_bytes`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payload_bytes: Option<u64>,
-    /// See [`Limits::retention_days`].
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub retention_days: Option<u32>,
     /// See [`Limits::lane`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lane: Option<Lane>,
@@ -116,7 +111,6 @@ impl Limits {
             waiting_runs: over.waiting_runs.unwrap_or(self.waiting_runs),
             caps: over.caps.unwrap_or(self.caps),
             payload_bytes: over.payload_bytes.unwrap_or(self.payload_bytes),
-            retention_days: over.retention_days.unwrap_or(self.retention_days),
             lane: over.lane.unwrap_or(self.lane),
         }
     }
@@ -165,10 +159,9 @@ impl Overrides {
                 "must be 1 second to 31 days",
             );
         }
-        let within =
-            |value: Option<u32>, most: u32| value.is_none_or(|value| (1..=most).contains(&value));
         want(
-            within(self.concurrent_runs, 100_000),
+            self.concurrent_runs
+                .is_none_or(|most| (1..=100_000).contains(&most)),
             "/concurrent_runs".to_owned(),
             "must be 1 to 100,000",
         );
@@ -182,11 +175,6 @@ impl Overrides {
                 .is_none_or(|most| (1_024..=256 * 1024).contains(&most)),
             "/payload_bytes".to_owned(),
             "must be 1,024 to 262,144",
-        );
-        want(
-            within(self.retention_days, 400),
-            "/retention_days".to_owned(),
-            "must be 1 to 400",
         );
         want(
             self.caps.is_none_or(|caps| caps.min(Caps::MOST) == caps),
@@ -239,7 +227,6 @@ mod tests {
                 waiting_runs: Some(limits.waiting_runs),
                 caps: Some(limits.caps),
                 payload_bytes: Some(limits.payload_bytes),
-                retention_days: Some(limits.retention_days),
                 lane: Some(limits.lane),
             };
             assert_eq!(as_overrides.check(), Ok(()));

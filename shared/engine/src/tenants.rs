@@ -58,11 +58,13 @@ impl Engine {
     /// fails, after which the tenant may be stored and [`Engine::carry_out`] is to be repeated.
     pub async fn put_tenant(&self, new: &Tenant, old: Option<&Tenant>) -> Result<(), Error> {
         self.store.put_tenant(new, old).await?;
-        self.forget_tenant(&new.id).await;
-        if old.is_some() {
-            self.carry_out(new).await?;
+        self.tenants.0.invalidate(&new.id).await;
+        let Some(old) = old else { return Ok(()) };
+        if (&old.standing, &old.budgets) == (&new.standing, &new.budgets) {
+            // No run waits for what changed, but for a place.
+            return self.admit_waiting(&new.id, u32::MAX).await;
         }
-        Ok(())
+        self.carry_out(new).await
     }
 
     /// Has the runs of a tenant do what its settings say: those of a suspended one park; otherwise those that wait for a
@@ -136,13 +138,8 @@ impl Engine {
 
     /// The settings as they stand now.
     pub(crate) async fn tenant_anew(&self, id: &TenantId) -> Result<Option<Arc<Tenant>>, Error> {
-        self.forget_tenant(id).await;
-        self.tenant(id).await
-    }
-
-    /// Has the settings read again when they are next asked for: they were changed.
-    pub async fn forget_tenant(&self, id: &TenantId) {
         self.tenants.0.invalidate(id).await;
+        self.tenant(id).await
     }
 }
 

@@ -36,7 +36,7 @@ pub struct ApiKey {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked_at: Option<At>,
     /// When it was last seen in use, to a few minutes. Lists do not hold it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip)]
     pub last_used_at: Option<At>,
 }
 

@@ -32,7 +32,7 @@ pub enum Error {
     ExpiredCursor,
     /// The text cannot be the subject or the name of a rate limit.
     #[error("a rate limit counts under 1 to 64 letters, digits and hyphens")]
-    BadKeyId,
+    BadLimit,
     /// What is stored cannot be read.
     #[error("the item {key} cannot be read: {what}")]
     Corrupt {
@@ -86,7 +86,7 @@ impl Error {
             | Self::TooLarge { .. }
             | Self::BadCursor
             | Self::ExpiredCursor
-            | Self::BadKeyId
+            | Self::BadLimit
             | Self::Corrupt { .. }
             | Self::Tampered { .. }
             | Self::Refused { .. } => false,

@@ -60,7 +60,7 @@ impl Store {
     ///   `a_window_is_opened_once`, with `<>` `the_window_never_goes_back`
     ///
     /// # Errors
-    /// [`Error::BadKeyId`] for a subject that is not 1 to 64 letters and digits, or a limit whose name breaks its rule; those
+    /// [`Error::BadLimit`] for a subject that is not 1 to 64 letters and digits, or a limit whose name breaks its rule; those
     /// of the table, among them a transient one when other writers were faster again and again.
     pub async fn lease(
         &self,
@@ -70,7 +70,7 @@ impl Store {
         index: u64,
         want: u64,
     ) -> Result<Leased, Error> {
-        let key = Key::limit(tenant, limit, subject).ok_or(Error::BadKeyId)?;
+        let key = Key::limit(tenant, limit, subject).ok_or(Error::BadLimit)?;
         let mut window = index;
         let mut tokens = want.max(1).min(limit.requests);
         if tokens == 0 {

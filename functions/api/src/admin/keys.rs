@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use domain::id::{KeyId, ProjectId, TenantId};
+use domain::tenant::Tenant;
 use domain::time::At;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -105,16 +106,28 @@ impl From<ApiKey> for KeyView {
     }
 }
 
+/// What a key is issued with.
+struct Grant {
+    label: String,
+    scopes: Vec<String>,
+    project: Option<ProjectId>,
+    expires_at: Option<At>,
+}
+
 /// Stores a new key for a tenant and shows it.
-async fn issue(api: &Api, tier: &str, key: ApiKey) -> Result<Response, Problem> {
-    let issued = keys::issue(tier, keys::random());
+async fn issue(api: &Api, tenant: Tenant, grant: Grant) -> Result<Response, Problem> {
+    let issued = keys::issue(&tenant.tier, keys::random());
     let key = ApiKey {
         id: KeyId::parse(&issued.id).map_err(|_| Problem::Internal)?,
+        tenant: tenant.id,
+        project: grant.project,
         hash: keys::hexadecimal(&issued.sha256),
+        scopes: grant.scopes,
+        label: grant.label,
         created_at: api.engine.now(),
+        expires_at: grant.expires_at,
         revoked_at: None,
         last_used_at: None,
-        ..key
     };
     api.engine.store.put_key(&key).await?;
     let view = IssuedKey {
@@ -180,19 +193,13 @@ pub(crate) async fn create(
     if !findings.is_empty() {
         return Err(Problem::InvalidBody(findings));
     }
-    let key = ApiKey {
-        id: KeyId::parse("new").map_err(|_| Problem::Internal)?,
-        tenant: tenant.id,
-        project: asked.project,
-        hash: String::new(),
-        scopes,
+    let grant = Grant {
         label: asked.label.trim().to_owned(),
-        created_at: now,
+        scopes,
+        project: asked.project,
         expires_at: expires_at.flatten(),
-        revoked_at: None,
-        last_used_at: None,
     };
-    issue(&api, &tenant.tier, key).await
+    issue(&api, tenant, grant).await
 }
 
 /// List a tenant's keys
@@ -293,14 +300,16 @@ pub(crate) async fn rotate(
     if old.revoked_at.is_some() || old.expires_at.is_some_and(|at| at <= now) {
         return Err(Problem::KeyOver);
     }
-    let new = ApiKey {
+    let grant = Grant {
+        label: old.label.clone(),
+        scopes: old.scopes.clone(),
+        project: old.project.clone(),
         expires_at: None,
-        ..old.clone()
     };
     let ends_at = now.plus_ms(grace_s * 1_000);
     old.expires_at = Some(old.expires_at.map_or(ends_at, |at| at.min(ends_at)));
     // The new key first: a crash in between leaves two that hold, never none.
-    let issued = issue(&api, &tenant.tier, new).await?;
+    let issued = issue(&api, tenant, grant).await?;
     match api.engine.store.put_key(&old).await {
         // It was revoked meanwhile, which is more.
         Ok(()) | Err(store::Error::Raced) => Ok(issued),
@@ -310,7 +319,7 @@ pub(crate) async fn rotate(
 
 /// Revoke a key
 ///
-/// It ceases to hold everywhere within 60 s, for ever. Revoking it again changes nothing.
+/// It ceases to hold everywhere within 30 s, for ever. Revoking it again changes nothing.
 #[utoipa::path(
     delete,
     path = "/v1/admin/tenants/{tenant}/keys/{key}",

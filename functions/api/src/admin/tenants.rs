@@ -67,7 +67,7 @@ pub(crate) struct TenantView {
     name: String,
     /// Its tier.
     tier: String,
-    /// `active`, `suspended` or `closing`.
+    /// `active` or `suspended`.
     #[schema(value_type = String)]
     standing: Standing,
     /// What it may use: the tier's limits, and where its own differ.

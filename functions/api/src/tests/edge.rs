@@ -164,7 +164,29 @@ fn the_document_shows_domain_values_as_they_are() {
         cache_read_tokens: 1,
         cache_write_tokens: 1,
     };
+    let limits = domain::tier::find("free").unwrap();
+    let overrides = domain::tier::Overrides {
+        windows: Some(limits.windows.clone()),
+        concurrent_runs: Some(1),
+        waiting_runs: Some(1),
+        caps: Some(limits.caps),
+        payload_bytes: Some(1),
+        lane: Some(limits.lane),
+    };
+    let budget = domain::budget::Budget {
+        period: domain::budget::Period::Day,
+        unit: domain::budget::Unit::Tokens,
+        limit: 1,
+    };
     for (schema, value) in [
+        ("Limits", serde_json::to_value(limits).unwrap()),
+        ("Overrides", serde_json::to_value(&overrides).unwrap()),
+        ("Window", serde_json::to_value(&limits.windows[0]).unwrap()),
+        ("Budget", serde_json::to_value(budget).unwrap()),
+        (
+            "Amount",
+            serde_json::to_value(domain::budget::CHUNK).unwrap(),
+        ),
         ("Agent", serde_json::to_value(&agent).unwrap()),
         ("Inference", serde_json::to_value(&agent.inference).unwrap()),
         ("Caps", serde_json::to_value(agent.caps).unwrap()),
@@ -178,6 +200,24 @@ fn the_document_shows_domain_values_as_they_are() {
         let mut names: Vec<String> = value.as_object().unwrap().keys().cloned().collect();
         names.sort();
         assert_eq!(fields(&document, schema), names, "{schema}");
+    }
+    for (schema, words) in [
+        (
+            "Period",
+            domain::budget::Period::ALL
+                .map(domain::budget::Period::as_str)
+                .to_vec(),
+        ),
+        (
+            "Unit",
+            domain::budget::Unit::ALL
+                .map(domain::budget::Unit::as_str)
+                .to_vec(),
+        ),
+        ("Subject", vec!["tenant", "key", "address"]),
+    ] {
+        let shown = &document["components"]["schemas"][schema]["enum"];
+        assert_eq!(*shown, json!(words), "{schema}");
     }
     let statuses = &document["components"]["schemas"]["Status"];
     for status in domain::run::Status::ALL {

@@ -370,11 +370,12 @@ fn is_due(state: &State, now: At) -> bool {
     let Some((reason, until)) = &state.parked else {
         return true;
     };
-    match reason {
-        ParkReason::UnknownEffect { .. } => return false,
+    if matches!(reason, ParkReason::UnknownEffect { .. }) {
+        return false;
+    }
+    if reason.heeds_settings() {
         // Not before the instant that was set or until it is woken, whatever else comes.
-        ParkReason::BudgetReached { .. } | ParkReason::Suspended => return now >= *until,
-        ParkReason::Timer | ParkReason::Tool | ParkReason::Throttled | ParkReason::Retry => {}
+        return now >= *until;
     }
     now >= *until
         || state

@@ -196,7 +196,7 @@ async fn counters_of_other_tenants_subjects_and_lengths_are_apart() {
         assert_eq!(lease, leased(7, 4, 6), "{subject:?}");
     }
     let bad = store.lease(&acme, &minute, Some("a#b"), 7, 1).await;
-    assert!(matches!(bad, Err(Error::BadKeyId)));
+    assert!(matches!(bad, Err(Error::BadLimit)));
 }
 
 #[tokio::test]
