@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lambda_events::sqs::SqsEvent;
-use dev::{Cloud, CloudConfig, QUEUES};
+use dev::{Cloud, QUEUES};
 use domain::agent::{Agent, AgentRef};
 use domain::caps::Caps;
 use domain::id::{AgentId, RunId, TenantId};
@@ -21,7 +21,7 @@ use store::Store;
 use tokio::task::JoinSet;
 
 use crate::invariants;
-use crate::platform::onboard;
+use crate::platform::{onboard, without_long_silence};
 
 /// How often the janitor looks (template: every minute).
 const JANITOR_EVERY_MS: u64 = 60_000;
@@ -75,7 +75,7 @@ pub(crate) fn tenant() -> TenantId {
 impl World {
     /// A new world with one agent, named `agent`.
     pub(crate) async fn new(definition: Value) -> Self {
-        let cloud = Cloud::open(None, CloudConfig::default()).await.unwrap();
+        let cloud = Cloud::open(None, without_long_silence()).await.unwrap();
         let jumped_ms = Arc::new(AtomicU64::new(0));
         let jumped = jumped_ms.clone();
         // No two looks see the same instant, as on a machine that is slow.

@@ -14,8 +14,7 @@ use domain::time::At;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
-use moka::future::Cache;
-use store::{ApiKey, Store};
+use store::{ApiKey, Cache, Store};
 use subtle::ConstantTimeEq as _;
 
 use crate::keys::{self, Presented};
@@ -26,7 +25,7 @@ const BELIEVED: Duration = Duration::from_secs(30);
 /// How exactly it is noted when a key was last used, in milliseconds.
 const USED_EVERY_MS: u64 = 300_000;
 /// Most keys remembered, unknown ones included.
-const MAX_KEYS: u64 = 10_000;
+const MAX_KEYS: u32 = 10_000;
 
 /// A scope, as a type: [`As`] takes it as its parameter.
 pub trait Scope: Send + Sync + 'static {
@@ -153,16 +152,11 @@ fn credential(headers: &HeaderMap) -> Option<&str> {
 
 /// The keys that were read lately.
 #[derive(Clone)]
-pub(crate) struct Keys(Cache<String, Option<Arc<ApiKey>>>);
+pub(crate) struct Keys(Arc<Cache<KeyId, ApiKey>>);
 
 impl Keys {
     pub(crate) fn new() -> Self {
-        Self(
-            Cache::builder()
-                .max_capacity(MAX_KEYS)
-                .time_to_live(BELIEVED)
-                .build(),
-        )
+        Self(Arc::new(Cache::of_changing(MAX_KEYS, BELIEVED)))
     }
 
     async fn find(
@@ -171,14 +165,11 @@ impl Keys {
         presented: &Presented<'_>,
         now: At,
     ) -> Result<Arc<ApiKey>, Problem> {
-        let known = match self.0.get(presented.id).await {
-            Some(known) => known,
-            None => {
-                let read = read(store, presented, now).await?.map(Arc::new);
-                self.0.insert(presented.id.to_owned(), read.clone()).await;
-                read
-            }
-        };
+        let id = KeyId::parse(presented.id).map_err(|_| Problem::Unauthenticated)?;
+        let known = self
+            .0
+            .get(&id, now, Box::pin(read(store, &id, now)))
+            .await?;
         let key = known.ok_or(Problem::Unauthenticated)?;
         let hash = keys::hexadecimal(&presented.sha256());
         if !bool::from(hash.as_bytes().ct_eq(key.hash.as_bytes())) {
@@ -195,19 +186,12 @@ impl Keys {
 }
 
 /// Reads a key, and notes that it is in use.
-async fn read(
-    store: &Store,
-    presented: &Presented<'_>,
-    now: At,
-) -> Result<Option<ApiKey>, Problem> {
-    let Ok(id) = KeyId::parse(presented.id) else {
-        return Ok(None);
-    };
-    let key = store.key(&id).await?;
+async fn read(store: &Store, id: &KeyId, now: At) -> Result<Option<ApiKey>, store::Error> {
+    let key = store.key(id).await?;
     let Some(key) = key else { return Ok(None) };
     let is_news = |at: At| now.since_ms(at) >= USED_EVERY_MS;
     if key.last_used_at.is_none_or(is_news)
-        && let Err(error) = store.key_used(&id, now).await
+        && let Err(error) = store.key_used(id, now).await
     {
         tracing::warn!(error = %telemetry::chain(&error), "the use of a key was not noted");
     }

@@ -6,9 +6,9 @@
 //! [`Problem::Unavailable`]. Tokens that were leased before are still spent, and what is known to be used up is still
 //! refused without asking.
 
+use std::convert::Infallible;
 use std::fmt::{self, Write as _};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
 
 use domain::id::{KeyId, TenantId};
 use domain::limit::{Share, Spend, ends_at, index};
@@ -20,17 +20,14 @@ use http::header::{HeaderName, RETRY_AFTER};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue};
 use lambda_http::request::RequestContext;
-use moka::future::Cache;
-use moka::policy::EvictionPolicy;
+use quick_cache::sync::Cache;
 use sha2::{Digest, Sha256};
 use store::Store;
 
 use crate::{Api, Problem, keys};
 
-/// Most counters of which a share is remembered; the ones used longest ago go first, and their tokens lapse.
-const MAX_COUNTERS: u64 = 20_000;
-/// How long a share is remembered that nobody asks for.
-const IDLE: Duration = Duration::from_secs(3_600);
+/// Most counters of which a share is remembered; those that are used least go first, and their tokens lapse.
+const MAX_COUNTERS: usize = 20_000;
 /// Leases for one request, of which more than one is needed only when a window ends at the same instant.
 const MAX_LEASES: u32 = 4;
 
@@ -39,7 +36,7 @@ const STANDING: HeaderName = HeaderName::from_static("ratelimit");
 
 /// This process's shares of all windows. Clones share everything and cost nothing.
 #[derive(Clone)]
-pub struct Limiter(Cache<Name, Arc<Counter>>);
+pub struct Limiter(Arc<Cache<Name, Arc<Counter>>>);
 
 impl Default for Limiter {
     fn default() -> Self {
@@ -90,12 +87,7 @@ impl Limiter {
     /// No shares yet.
     #[must_use]
     pub fn new() -> Self {
-        let counters = Cache::builder()
-            .max_capacity(MAX_COUNTERS)
-            .eviction_policy(EvictionPolicy::lru())
-            .time_to_idle(IDLE)
-            .build();
-        Self(counters)
+        Self(Arc::new(Cache::new(MAX_COUNTERS)))
     }
 
     /// Spends a token of each window on a request of a tenant that came with the API key of this id from this address. When
@@ -123,7 +115,7 @@ impl Limiter {
                 }
                 (Subject::Address, None) => continue,
             };
-            asked.push(self.find(tenant, limit, subject, now).await);
+            asked.push(self.find(tenant, limit, subject, now));
         }
         let refused: Vec<bool> = asked.iter().map(Asked::refuses).collect();
         if refused.contains(&true) {
@@ -156,7 +148,7 @@ impl Limiter {
             .unwrap_or(Problem::Unavailable))
     }
 
-    async fn find<'a>(
+    fn find<'a>(
         &self,
         tenant: &TenantId,
         limit: &'a Window,
@@ -169,8 +161,8 @@ impl Limiter {
             seconds: limit.seconds,
             subject,
         };
-        let new = async { Arc::default() };
-        let counter = self.0.get_with_by_ref(&name, new).await;
+        let new = || Ok::<_, Infallible>(Arc::default());
+        let Ok(counter) = self.0.get_or_insert_with(&name, new);
         Asked {
             limit,
             name,

@@ -244,6 +244,7 @@ impl World {
             first: None,
             handed_over_by: None,
             hops: 0,
+            message_id: None,
             wakes_at: None,
             redelivered: false,
             limits: engine::Limits::within(Duration::from_secs(60)),

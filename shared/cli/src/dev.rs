@@ -33,6 +33,7 @@ pub(crate) async fn dev(args: Dev) -> Result<ExitCode, Failure> {
         path,
         CloudConfig {
             bridge: bridge.clone(),
+            ..CloudConfig::default()
         },
     )
     .await

@@ -36,17 +36,29 @@ pub(crate) const CURSOR_SECRET: &str = "a-secret-for-this-machine-alone-not-for-
 
 /// How often a message is delivered before it goes to its dead-letter queue (template: `maxReceiveCount`).
 const MAX_RECEIVES: u32 = 10;
-/// Visibility timeout of every queue in seconds (S1-08).
-const VISIBILITY_S: u32 = 300;
+/// Visibility timeout of the queues (S1-08).
+const VISIBILITY: Duration = Duration::from_secs(300);
 
 /// The first wait before a retry without sockets: nothing there needs time to recover.
 const FIRST_BACKOFF: Duration = Duration::from_millis(5);
 
 /// How the stand-ins are to be.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct CloudConfig {
     /// An OpenAI-compatible server for models whose id does not start with `local.`.
     pub bridge: Option<Bridge>,
+    /// How long a queue hides a message once it is delivered, until the first heartbeat says otherwise: so late is noticed
+    /// who dies before that. In whole seconds.
+    pub visibility: Duration,
+}
+
+impl Default for CloudConfig {
+    fn default() -> Self {
+        Self {
+            bridge: None,
+            visibility: VISIBILITY,
+        }
+    }
 }
 
 /// The stand-ins of every AWS service that the platform uses. A clone shares all of them.
@@ -97,7 +109,10 @@ impl Cloud {
             cloud.queues.create(&dead, &BTreeMap::new())?;
             let redrive = serde_json::json!({"deadLetterTargetArn": sqs::arn(&dead), "maxReceiveCount": MAX_RECEIVES});
             let attributes = BTreeMap::from([
-                ("VisibilityTimeout".to_owned(), VISIBILITY_S.to_string()),
+                (
+                    "VisibilityTimeout".to_owned(),
+                    config.visibility.as_secs().to_string(),
+                ),
                 ("RedrivePolicy".to_owned(), redrive.to_string()),
             ]);
             cloud.queues.create(name, &attributes)?;

@@ -18,6 +18,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::admission::{Entrance, MAX_TRIES, Refusal};
 use crate::drive::{Limits, Outcome, Signal};
 use crate::driver::Driver;
+use crate::name::new_driver;
 use crate::put::Put;
 use crate::tools::Call;
 use crate::{Engine, Error};
@@ -206,7 +207,7 @@ impl Engine {
         let Some(known) = self.known(&new.tenant, &new.agent).await? else {
             return Ok(Outcome::Missing);
         };
-        let id = self.new_driver();
+        let id = new_driver(None);
         let founded = Box::pin(self.found(&new, Some((&known, &id)))).await?;
         let (state, commit) = match founded {
             Founded::New(state, commit) => (state, commit),

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::admission::Refusal;
 use crate::driver::{Driver, Step};
+use crate::name::new_driver;
 use crate::report::report;
 use crate::tenants::OPERATOR;
 use crate::{Engine, Error, Recorded};
@@ -27,6 +28,8 @@ pub struct Work {
     pub handed_over_by: Option<DriverId>,
     /// How often it was sent from driver to driver; the message that brought it here says so.
     pub hops: u32,
+    /// SQS's id of the message that brought it here, if one did.
+    pub message_id: Option<String>,
     /// The instant that its message was to wake it at, if it was sent for that.
     pub wakes_at: Option<At>,
     /// Whether the message was delivered before: then whoever had it may have died anywhere, even between parking the run
@@ -91,6 +94,9 @@ pub enum Outcome {
     Held {
         /// When that driver's claim ends unless renewed.
         until: At,
+        /// Whether that driver came by the same message, delivered twice: without the message nothing would bring back what
+        /// it began, should it die.
+        by_twin: bool,
     },
     /// It waits for its turn: as many of the tenant's runs are under way as may be.
     Waiting(Box<State>),
@@ -142,11 +148,16 @@ impl Engine {
                 Recorded::Missing => return Ok(Outcome::Missing),
             }
         }
-        let Some(mut driver) = Driver::new(self, state, work.limits, work.listener).await? else {
+        let id = new_driver(work.message_id.as_deref());
+        let driver = Driver::new(self, state, id, work.limits, work.listener);
+        let Some(mut driver) = driver.await? else {
             return Ok(Outcome::Missing);
         };
         driver.came_by(work.hops, tail);
         if !work.redelivered {
+            if let Some(held) = driver.parked_by_twin() {
+                return Ok(held);
+            }
             driver.trust_the_park(work.wakes_at);
         }
         if suspended {
@@ -179,7 +190,7 @@ async fn run_to_outcome(
     let mut refused = first.err();
     loop {
         match refused {
-            Some(Rejection::Held { until }) => return Ok(Outcome::Held { until }),
+            Some(Rejection::Held { until }) => return Ok(driver.held(until)),
             Some(Rejection::Missing) => return Ok(Outcome::Missing),
             Some(Rejection::Exists) | None => {}
         }

@@ -19,6 +19,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::drive::{Limits, Outcome, Signal};
+use crate::name::are_twins;
 use crate::put::Put;
 use crate::tenants::OPERATOR;
 use crate::{Engine, Error};
@@ -71,6 +72,7 @@ impl<'a> Driver<'a> {
     pub(crate) async fn new(
         engine: &'a Engine,
         state: State,
+        id: DriverId,
         limits: Limits,
         listener: Option<UnboundedSender<Signal>>,
     ) -> Result<Option<Self>, Error> {
@@ -87,7 +89,6 @@ impl<'a> Driver<'a> {
                 .await?;
             return Ok(None);
         };
-        let id = engine.new_driver();
         Ok(Some(Self::with(engine, known, state, id, limits, listener)))
     }
 
@@ -127,6 +128,13 @@ impl<'a> Driver<'a> {
         &self.state
     }
 
+    /// Another driver holds the run until then.
+    pub(crate) fn held(&self, until: At) -> Outcome {
+        let holder = self.state.driver.as_ref();
+        let by_twin = holder.is_some_and(|(holder, _)| are_twins(holder, &self.id));
+        Outcome::Held { until, by_twin }
+    }
+
     /// How often the run was sent from driver to driver.
     pub(crate) fn hops(&self) -> u32 {
         self.hops
@@ -149,6 +157,14 @@ impl<'a> Driver<'a> {
             .into_iter()
             .filter(run::Effect::is_elsewhere);
         self.begun.extend(sent.map(|effect| effect.key()));
+    }
+
+    /// Who parked the run came by the same message and may not have sent yet what the run waits for.
+    pub(crate) fn parked_by_twin(&self) -> Option<Outcome> {
+        let (_, wrote_at) = self.state.driver.as_ref()?;
+        let outcome = self.held(wrote_at.plus_ms(run::LEASE_MS));
+        let by_twin = matches!(outcome, Outcome::Held { by_twin: true, .. });
+        (by_twin && self.state.parked.is_some()).then_some(outcome)
     }
 
     /// Claims the run.

@@ -1,7 +1,5 @@
 //! What can go wrong while a run is driven, apart from the run's own failures.
 
-use std::sync::Arc;
-
 use domain::run::Rejection;
 
 /// An engine error. The run is as the log says; whoever asked may ask again when [`Error::is_transient`].
@@ -10,9 +8,6 @@ pub enum Error {
     /// The table or the payload bucket.
     #[error("reading or writing the run")]
     Store(#[from] store::Error),
-    /// The tenant's settings, which several requests asked for at once.
-    #[error("reading the tenant")]
-    Tenant(#[source] Arc<store::Error>),
     /// A queue.
     #[error("sending a queue message")]
     Queue(#[from] queue::Error),
@@ -27,7 +22,6 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Store(error) => error.is_transient(),
-            Self::Tenant(error) => error.is_transient(),
             Self::Queue(error) => error.is_transient(),
             Self::Rejected(Rejection::Held { .. }) => true,
             Self::Rejected(Rejection::Missing | Rejection::Exists) => false,

@@ -5,18 +5,22 @@ use std::sync::Arc;
 use domain::agent::AgentRef;
 use domain::id::TenantId;
 use domain::run::Known;
-use moka::future::Cache;
+use store::Cache;
 
 use crate::{Engine, Error};
 
 /// Most definitions kept by one process.
-const MAX_DEFINITIONS: u64 = 2_000;
+const MAX_DEFINITIONS: u32 = 2_000;
 
-pub(crate) struct Definitions(Cache<(TenantId, AgentRef), Arc<Known>>);
+pub(crate) struct Definitions(Cache<(TenantId, AgentRef), Known>);
 
 impl Definitions {
     pub(crate) fn new() -> Self {
-        Self(Cache::new(MAX_DEFINITIONS))
+        Self(Cache::of_constants(
+            MAX_DEFINITIONS,
+            MAX_DEFINITIONS.into(),
+            |_| 1,
+        ))
     }
 }
 
@@ -28,22 +32,18 @@ impl Engine {
         agent: &AgentRef,
     ) -> Result<Option<Arc<Known>>, Error> {
         let key = (tenant.clone(), agent.clone());
-        if let Some(known) = self.definitions.0.get(&key).await {
-            return Ok(Some(known));
-        }
-        let version = self
-            .store
-            .agent_version(tenant, &agent.id, agent.version)
-            .await?;
-        let Some(version) = version else {
-            return Ok(None);
+        let read = async {
+            let version = self.store.agent_version(tenant, &agent.id, agent.version);
+            let Some(version) = version.await? else {
+                return Ok(None);
+            };
+            let price = self.gateway.price(&version.definition.model);
+            Ok(Known::new(version.definition.clone(), price).ok())
         };
-        let price = self.gateway.price(&version.definition.model);
-        let Ok(known) = Known::new(version.definition.clone(), price) else {
-            return Ok(None);
-        };
-        let known = Arc::new(known);
-        self.definitions.0.insert(key, known.clone()).await;
-        Ok(Some(known))
+        Ok(self
+            .definitions
+            .0
+            .get(&key, self.now(), Box::pin(read))
+            .await?)
     }
 }

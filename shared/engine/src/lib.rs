@@ -13,6 +13,7 @@ mod drive;
 mod driver;
 mod error;
 mod known;
+mod name;
 mod perform;
 mod put;
 mod report;

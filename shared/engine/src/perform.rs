@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use domain::id::DriverId;
 use domain::run::{Command, Effect, Error as RunError, ErrorCode, Known, State, decide};
 use domain::tool::Place;
 use futures_util::FutureExt;
@@ -17,13 +16,6 @@ use crate::tools::Call;
 use crate::{Engine, Error};
 
 impl Engine {
-    /// A new name for a driver: a claim is never mistaken for an earlier one of the same process.
-    #[must_use]
-    pub(crate) fn new_driver(&self) -> DriverId {
-        let id = uuid::Uuid::new_v4().simple().to_string();
-        DriverId::parse(&id).expect("32 hexadecimal digits are a driver id")
-    }
-
     /// Begins an effect. What it resolves to is the command that tells the run of its end; nothing for an effect whose end
     /// another process will tell.
     pub(crate) fn perform<'a>(

@@ -9,13 +9,12 @@ use domain::run::{Command, State, Status};
 use domain::tenant::Tenant;
 use domain::time::At;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use moka::future::Cache;
-use store::RunFilter;
+use store::{Cache, RunFilter};
 
 use crate::{Engine, Error, Recorded};
 
 /// Most tenants kept by one process.
-const MAX_TENANTS: u64 = 10_000;
+const MAX_TENANTS: u32 = 10_000;
 /// How long settings are believed where no ledger would refuse outdated ones: rate limits, standing.
 const BELIEVED: Duration = Duration::from_secs(60);
 
@@ -25,14 +24,11 @@ pub(crate) const OPERATOR: &str = "operator";
 const AT_ONCE: usize = 16;
 const PAGE: u32 = 100;
 
-pub(crate) struct Tenants(Cache<TenantId, Option<Arc<Tenant>>>);
+pub(crate) struct Tenants(Cache<TenantId, Tenant>);
 
 impl Tenants {
     pub(crate) fn new() -> Self {
-        let tenants = Cache::builder()
-            .max_capacity(MAX_TENANTS)
-            .time_to_live(BELIEVED);
-        Self(tenants.build())
+        Self(Cache::of_changing(MAX_TENANTS, BELIEVED))
     }
 }
 
@@ -43,12 +39,8 @@ impl Engine {
     /// # Errors
     /// [`Error`] when the table fails.
     pub async fn tenant(&self, id: &TenantId) -> Result<Option<Arc<Tenant>>, Error> {
-        let read = async {
-            let tenant = self.store.tenant(id).await?;
-            Ok::<_, store::Error>(tenant.map(Arc::new))
-        };
-        let read = self.tenants.0.try_get_with_by_ref(id, Box::pin(read)).await;
-        read.map_err(Error::Tenant)
+        let read = Box::pin(self.store.tenant(id));
+        Ok(self.tenants.0.get(id, self.now(), read).await?)
     }
 
     /// Stores a tenant, new or in place of exactly `old`, and has its runs do what it says now.
@@ -58,7 +50,7 @@ impl Engine {
     /// fails, after which the tenant may be stored and [`Engine::carry_out`] is to be repeated.
     pub async fn put_tenant(&self, new: &Tenant, old: Option<&Tenant>) -> Result<(), Error> {
         self.store.put_tenant(new, old).await?;
-        self.tenants.0.invalidate(&new.id).await;
+        self.tenants.0.forget(&new.id);
         let Some(old) = old else { return Ok(()) };
         if (&old.standing, &old.budgets) == (&new.standing, &new.budgets) {
             // No run waits for what changed, but for a place.
@@ -138,7 +130,7 @@ impl Engine {
 
     /// The settings as they stand now.
     pub(crate) async fn tenant_anew(&self, id: &TenantId) -> Result<Option<Arc<Tenant>>, Error> {
-        self.tenants.0.invalidate(id).await;
+        self.tenants.0.forget(id);
         self.tenant(id).await
     }
 }

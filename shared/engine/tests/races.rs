@@ -81,6 +81,7 @@ impl World {
             first,
             handed_over_by,
             hops: 0,
+            message_id: None,
             wakes_at: None,
             redelivered: false,
             limits: Limits::within(remaining),
@@ -119,7 +120,7 @@ async fn an_outdated_message_does_not_take_a_run_from_a_driver_that_renewed_its_
     let outdated = world.creation().await;
     let outcome = world.drive(outdated, None, Duration::from_secs(60)).await;
     assert!(
-        matches!(outcome, Outcome::Held { until } if until == At(NOW + 55_000)),
+        matches!(outcome, Outcome::Held { until, .. } if until == At(NOW + 55_000)),
         "{outcome:?}"
     );
 }

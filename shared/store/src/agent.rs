@@ -48,7 +48,7 @@ pub struct AgentVersion {
     pub created_at: At,
     /// The definition.
     pub definition: Agent,
-    pub(crate) weight_bytes: u32,
+    pub(crate) weight_bytes: u64,
 }
 
 /// A pointer as it is stored. `revision` counts its writes: whoever writes next must have read the last one.
@@ -129,7 +129,7 @@ impl Store {
                     weight_bytes: weigh(&json),
                 });
                 let key = Key::agent_version(tenant, id, version);
-                self.inner.versions.insert(key, Arc::clone(&stored)).await;
+                self.inner.versions.insert(key, Arc::clone(&stored), now);
                 return Ok(stored);
             }
             pause(attempt).await;
@@ -165,15 +165,13 @@ impl Store {
         version: u32,
     ) -> Result<Option<Arc<AgentVersion>>, Error> {
         let key = Key::agent_version(tenant, id, version);
-        if let Some(known) = self.inner.versions.get(&key).await {
-            return Ok(Some(known));
-        }
-        let Some(item) = self.get(key.clone(), true).await? else {
-            return Ok(None);
+        let read = async {
+            let item = self.get(key.clone(), true).await?;
+            item.map(|item| version_of(id, &item)).transpose()
         };
-        let read = Arc::new(version_of(id, &item)?);
-        self.inner.versions.insert(key, Arc::clone(&read)).await;
-        Ok(Some(read))
+        // What never changes is believed at any time.
+        let versions = &self.inner.versions;
+        versions.get(&key, At(0), Box::pin(read)).await
     }
 
     /// A tenant's agents by id, without archived ones, at most `limit` (1 to 200). Eventually consistent.
@@ -329,6 +327,6 @@ fn version_of(id: &AgentId, item: &Item) -> Result<AgentVersion, Error> {
 }
 
 /// What a version weighs in memory: its JSON, twice for the form it is held in, and a constant for the rest.
-fn weigh(json: &str) -> u32 {
-    u32::try_from(json.len() * 2 + 256).unwrap_or(u32::MAX)
+fn weigh(json: &str) -> u64 {
+    json.len() as u64 * 2 + 256
 }

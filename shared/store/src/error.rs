@@ -1,5 +1,7 @@
 //! What can go wrong with the table and the payloads.
 
+use std::sync::Arc;
+
 use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 
@@ -73,6 +75,9 @@ pub enum Error {
         /// What the SDK said.
         source: Source,
     },
+    /// Of a read that several waited for.
+    #[error(transparent)]
+    Shared(Arc<Error>),
 }
 
 impl Error {
@@ -81,6 +86,7 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Throttled { .. } | Self::Unavailable { .. } => true,
+            Self::Shared(error) => error.is_transient(),
             Self::Raced
             | Self::Missing
             | Self::TooLarge { .. }

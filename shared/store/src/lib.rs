@@ -8,6 +8,7 @@ mod agent;
 mod api_key;
 mod blob;
 mod bucket;
+mod cache;
 mod cursor;
 mod error;
 mod item;
@@ -28,11 +29,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use aws_types::SdkConfig;
-use moka::future::Cache;
 
 pub use agent::{AgentHead, AgentVersion};
 pub use api_key::ApiKey;
 pub use blob::MAX_PAYLOAD_BYTES;
+pub use cache::Cache;
 pub use cursor::LIFETIME_MS as CURSOR_LIFETIME_MS;
 pub use error::Error;
 pub use key::{Key, WATCH_SHARDS};
@@ -40,6 +41,9 @@ pub use ledger::{Charge, Written};
 pub use list::{Page, RunFilter};
 pub use meter::Consumed;
 pub use run::{Creation, Loaded};
+
+/// Agent versions that are expected in memory; how many there can be is a question of their size.
+const VERSIONS: u32 = 1_000;
 
 /// Where things are kept, and how.
 #[derive(Clone)]
@@ -99,7 +103,7 @@ struct Inner {
     table: aws_sdk_dynamodb::Client,
     bucket: bucket::Bucket,
     config: Config,
-    versions: Cache<Key, Arc<AgentVersion>>,
+    versions: Cache<Key, AgentVersion>,
 }
 
 impl fmt::Debug for Store {
@@ -117,10 +121,10 @@ impl Store {
     #[must_use]
     pub fn new(table: aws_sdk_dynamodb::Client, aws: &SdkConfig, mut config: Config) -> Self {
         config.list_shards = config.list_shards.clamp(1, 16);
-        let versions = Cache::builder()
-            .max_capacity(config.cache_bytes)
-            .weigher(|_: &Key, version: &Arc<AgentVersion>| version.weight_bytes)
-            .build();
+        let versions =
+            Cache::of_constants(VERSIONS, config.cache_bytes, |version: &AgentVersion| {
+                version.weight_bytes
+            });
         Self {
             inner: Arc::new(Inner {
                 table,

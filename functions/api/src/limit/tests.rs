@@ -3,6 +3,8 @@ use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use local::table::Table;
 use local::wire::{Fault, Faults, Rule, connector};
 
+use std::time::Duration;
+
 use super::*;
 
 /// 40 s before the end of a minute, 6,400 s before the end of a day.

@@ -2,6 +2,7 @@
 
 mod agents;
 mod bucket;
+mod cache;
 mod cost;
 mod ledgers;
 mod limits;
