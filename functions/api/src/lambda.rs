@@ -1,13 +1,15 @@
 //! The router as a Lambda function behind API Gateway.
 
 use std::convert::Infallible;
+use std::future::ready;
 
 use axum::Router;
 use axum::response::Response;
+use futures_util::future::BoxFuture;
 use http::Uri;
 use http::uri::PathAndQuery;
 use lambda_http::tower::ServiceExt as _;
-use lambda_http::{Body, Error, Request, RequestExt as _, service_fn};
+use lambda_http::{Body, Error, IntoResponse, Request, RequestExt as _, service_fn};
 
 use crate::{Api, Config, router};
 
@@ -68,13 +70,23 @@ fn without_stage(request: &Request) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
-/// The answer in one piece: the concurrent runner wants it `Sync`, which a stream is not.
-pub(crate) async fn buffer(response: Response) -> Result<http::Response<Body>, Error> {
+/// An answer in one piece: the concurrent runner wants it `Sync`, which a stream is not.
+#[derive(Debug)]
+pub(crate) struct Buffered(pub(crate) http::Response<Body>);
+
+/// As it is. What `lambda_http` makes of other answers looks at their character sets, for which it brings tables of 150 kB.
+impl IntoResponse for Buffered {
+    fn into_response(self) -> BoxFuture<'static, http::Response<Body>> {
+        Box::pin(ready(self.0))
+    }
+}
+
+pub(crate) async fn buffer(response: Response) -> Result<Buffered, Error> {
     let (parts, body) = response.into_parts();
     let bytes = axum::body::to_bytes(body, usize::MAX).await?;
     let body = match String::from_utf8(bytes.into()) {
         Ok(text) => Body::Text(text),
         Err(binary) => Body::Binary(binary.into_bytes()),
     };
-    Ok(http::Response::from_parts(parts, body))
+    Ok(Buffered(http::Response::from_parts(parts, body)))
 }

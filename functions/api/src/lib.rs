@@ -20,27 +20,20 @@ pub mod keys;
 mod lambda;
 pub mod limit;
 pub mod problem;
+mod routes;
 mod runs;
 pub mod schema;
 mod steps;
 mod stream;
 pub mod view;
 
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use axum::Router;
-use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 use engine::Engine;
-use http::HeaderValue;
-use http::header::CONTENT_TYPE;
 pub use lambda::{run, run_streaming};
 pub use problem::Problem;
-use utoipa::OpenApi as _;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
+pub use routes::OPENAPI;
 
 /// What every request needs. A clone is cheap and shares all of it.
 #[derive(Clone)]
@@ -83,79 +76,11 @@ impl Api {
 
 /// Every route.
 pub fn router(api: Api) -> Router {
-    let (router, _) = routes().split_for_parts();
-    router
+    routes::routes()
         .fallback(edge::not_found)
         .method_not_allowed_fallback(edge::method_not_allowed)
         .layer(axum::middleware::from_fn(edge::pass))
         .with_state(api)
-}
-
-/// The OpenAPI 3.1 document of [`router`], made of the same routes.
-#[must_use]
-pub fn openapi() -> utoipa::openapi::OpenApi {
-    let (_, mut document) = routes().split_for_parts();
-    let key = HttpBuilder::new()
-        .scheme(HttpAuthScheme::Bearer)
-        .bearer_format("skn_<tier>_<id>_<secret>")
-        .description(Some("An API key; also taken in the header `X-Api-Key`."))
-        .build();
-    let components = document.components.get_or_insert_default();
-    components.add_security_scheme("key", SecurityScheme::Http(key));
-    document
-}
-
-#[derive(utoipa::OpenApi)]
-#[openapi(
-    info(
-        title = "Skein",
-        description = "Durable runs of AI agents. Errors are problem details (RFC 9457); every answer carries `X-Request-Id`."
-    ),
-    components(schemas(schema::Event, schema::Problem))
-)]
-struct Document;
-
-fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::with_openapi(Document::openapi())
-        .routes(routes!(create::create, runs::list))
-        .routes(routes!(runs::read))
-        .routes(routes!(runs::steps))
-        .routes(routes!(runs::cancel))
-        .routes(routes!(events::read))
-        .routes(routes!(agents::list))
-        .routes(routes!(
-            agents::store_version,
-            agents::read,
-            agents::archive
-        ))
-        .routes(routes!(agents::versions))
-        .routes(routes!(agents::read_version))
-        .routes(routes!(admin::budgets::own))
-        .routes(routes!(admin::tenants::tiers))
-        .routes(routes!(admin::tenants::create, admin::tenants::list))
-        .routes(routes!(admin::tenants::read, admin::tenants::patch))
-        .routes(routes!(admin::tenants::suspend))
-        .routes(routes!(admin::tenants::resume))
-        .routes(routes!(admin::keys::create, admin::keys::list))
-        .routes(routes!(admin::keys::read, admin::keys::revoke))
-        .routes(routes!(admin::keys::rotate))
-        .routes(routes!(admin::budgets::list))
-        .routes(routes!(admin::budgets::set))
-        .routes(routes!(health::live))
-        .routes(routes!(health::ready))
-        .routes(routes!(document))
-}
-
-static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| {
-    let json = serde_json::to_vec(&openapi()).expect("the document is plain data with text keys");
-    json.into()
-});
-
-/// Read this document
-#[utoipa::path(get, path = "/openapi.json", operation_id = "read_openapi", tag = "health", responses((status = 200, description = "OpenAPI 3.1")))]
-async fn document() -> Response {
-    let json = HeaderValue::from_static("application/json");
-    ([(CONTENT_TYPE, json)], DOCUMENT.clone()).into_response()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ mod agents;
 mod edge;
 mod events;
 mod lambda_events;
+mod openapi;
 mod runs;
 
 use std::collections::BTreeMap;

@@ -9,7 +9,7 @@ use crate::lambda::{buffer, serve};
 async fn answer(world: &World, event: &str) -> (u16, String) {
     let event: LambdaRequest = serde_json::from_str(event).unwrap();
     let response = serve(world.router.clone(), event.into()).await;
-    let response = buffer(response).await.unwrap();
+    let response = buffer(response).await.unwrap().0;
     let text = std::str::from_utf8(response.body()).unwrap().to_owned();
     (response.status().as_u16(), text)
 }

@@ -1,0 +1,74 @@
+//! Every route, and the document that describes them.
+
+use axum::Router;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use http::HeaderValue;
+use http::header::CONTENT_TYPE;
+
+use crate::admin::{budgets, keys, tenants};
+use crate::{Api, agents, create, events, health, runs};
+
+/// The OpenAPI 3.1 document of every route. A file, since making it costs more at each cold start than all else the API does
+/// then; a test makes it anew from the handlers and compares.
+pub const OPENAPI: &str = include_str!("../openapi.json");
+
+pub(crate) fn routes() -> Router<Api> {
+    Router::new()
+        .route("/v1/runs", post(create::create).get(runs::list))
+        .route("/v1/runs/{run}", get(runs::read))
+        .route("/v1/runs/{run}/steps", get(runs::steps))
+        .route("/v1/runs/{run}/cancel", post(runs::cancel))
+        .route("/v1/runs/{run}/events", get(events::read))
+        .route("/v1/agents", get(agents::list))
+        .route(
+            "/v1/agents/{agent}",
+            post(agents::store_version)
+                .get(agents::read)
+                .delete(agents::archive),
+        )
+        .route("/v1/agents/{agent}/versions", get(agents::versions))
+        .route(
+            "/v1/agents/{agent}/versions/{version}",
+            get(agents::read_version),
+        )
+        .route("/v1/budgets", get(budgets::own))
+        .route("/v1/admin/tiers", get(tenants::tiers))
+        .route(
+            "/v1/admin/tenants",
+            post(tenants::create).get(tenants::list),
+        )
+        .route(
+            "/v1/admin/tenants/{tenant}",
+            get(tenants::read).patch(tenants::patch),
+        )
+        .route("/v1/admin/tenants/{tenant}/suspend", post(tenants::suspend))
+        .route("/v1/admin/tenants/{tenant}/resume", post(tenants::resume))
+        .route(
+            "/v1/admin/tenants/{tenant}/keys",
+            post(keys::create).get(keys::list),
+        )
+        .route(
+            "/v1/admin/tenants/{tenant}/keys/{key}",
+            get(keys::read).delete(keys::revoke),
+        )
+        .route(
+            "/v1/admin/tenants/{tenant}/keys/{key}/rotate",
+            post(keys::rotate),
+        )
+        .route("/v1/admin/tenants/{tenant}/budgets", get(budgets::list))
+        .route(
+            "/v1/admin/tenants/{tenant}/budgets/{node}",
+            put(budgets::set),
+        )
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready))
+        .route("/openapi.json", get(document))
+}
+
+/// Read this document
+#[utoipa::path(get, path = "/openapi.json", operation_id = "read_openapi", tag = "health", responses((status = 200, description = "OpenAPI 3.1")))]
+pub(crate) async fn document() -> Response {
+    let json = HeaderValue::from_static("application/json");
+    ([(CONTENT_TYPE, json)], OPENAPI).into_response()
+}

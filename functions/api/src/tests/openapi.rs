@@ -1,0 +1,96 @@
+use expect_test::expect_file;
+use serde_json::Value;
+use utoipa::OpenApi as _;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+
+use crate::{OPENAPI, admin, agents, create, events, health, routes, runs, schema};
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "Skein",
+        description = "Durable runs of AI agents. Errors are problem details (RFC 9457); every answer carries `X-Request-Id`."
+    ),
+    paths(
+        create::create,
+        runs::list,
+        runs::read,
+        runs::steps,
+        runs::cancel,
+        events::read,
+        agents::list,
+        agents::store_version,
+        agents::read,
+        agents::archive,
+        agents::versions,
+        agents::read_version,
+        admin::budgets::own,
+        admin::tenants::tiers,
+        admin::tenants::create,
+        admin::tenants::list,
+        admin::tenants::read,
+        admin::tenants::patch,
+        admin::tenants::suspend,
+        admin::tenants::resume,
+        admin::keys::create,
+        admin::keys::list,
+        admin::keys::read,
+        admin::keys::revoke,
+        admin::keys::rotate,
+        admin::budgets::list,
+        admin::budgets::set,
+        health::live,
+        health::ready,
+        routes::document,
+    ),
+    components(schemas(schema::Event, schema::Problem))
+)]
+struct Document;
+
+#[test]
+fn the_document_is_what_the_handlers_say() {
+    let mut document = Document::openapi();
+    let key = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .bearer_format("skn_<tier>_<id>_<secret>")
+        .description(Some("An API key; also taken in the header `X-Api-Key`."))
+        .build();
+    let components = document.components.get_or_insert_default();
+    components.add_security_scheme("key", SecurityScheme::Http(key));
+    let json = document.to_pretty_json().unwrap() + "\n";
+    expect_file!["../../openapi.json"].assert_eq(&json);
+}
+
+/// The methods that each path has in `routes.rs`.
+fn mounted() -> Vec<(String, Vec<&'static str>)> {
+    let routes = include_str!("../routes.rs").split(".route(").skip(1);
+    routes
+        .map(|route| {
+            let path = route.split('"').nth(1).unwrap();
+            let methods = ["delete", "get", "patch", "post", "put"];
+            let has = |method: &&str| route.contains(&format!("{method}("));
+            (path.to_owned(), methods.into_iter().filter(has).collect())
+        })
+        .collect()
+}
+
+#[test]
+fn every_route_stands_in_the_document_and_the_other_way_round() {
+    let document: Value = serde_json::from_str(OPENAPI).unwrap();
+    let documented = document["paths"].as_object().unwrap().iter();
+    let documented: Vec<(String, Vec<&str>)> = documented
+        .map(|(path, methods)| {
+            let mut methods: Vec<&str> = methods
+                .as_object()
+                .unwrap()
+                .keys()
+                .map(String::as_str)
+                .collect();
+            methods.sort_unstable();
+            (path.clone(), methods)
+        })
+        .collect();
+    let mut mounted = mounted();
+    mounted.sort_unstable();
+    assert_eq!(mounted, documented);
+}
