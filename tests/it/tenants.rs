@@ -165,6 +165,25 @@ async fn a_budget_that_is_reached_parks_a_run_and_a_higher_one_lets_it_go_on() {
         "to the micro-dollar"
     );
     assert_eq!(tenant["budgets"][0]["left"], price * 3 - spent);
+    let mut receipts = (0, 0);
+    for run in [whole["id"].as_str().unwrap(), &run] {
+        let receipt = client.get(&format!("/v1/runs/{run}/receipt")).await;
+        let receipt = receipt.expect(200);
+        assert_eq!(receipt["is_final"], true, "{receipt}");
+        let total = &receipt["total"];
+        receipts.0 += total["cost_micro_usd"].as_u64().unwrap();
+        let tokens = ["input_tokens", "output_tokens"].map(|kind| &total["usage"][kind]);
+        receipts.1 += tokens
+            .map(|tokens| tokens.as_u64().unwrap())
+            .iter()
+            .sum::<u64>();
+        assert_eq!(
+            receipt["agents"][0]["spent"], *total,
+            "one agent did it all"
+        );
+    }
+    let charged = ["micro_usd", "tokens"].map(|unit| tenant["spent"][unit].as_u64().unwrap());
+    assert_eq!(receipts, charged.into(), "receipts and ledger agree");
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ pub(crate) fn routes() -> Router<Api> {
         .route("/v1/runs", post(create::create).get(runs::list))
         .route("/v1/runs/{run}", get(runs::read))
         .route("/v1/runs/{run}/steps", get(runs::steps))
+        .route("/v1/runs/{run}/receipt", get(runs::receipt))
         .route("/v1/runs/{run}/cancel", post(runs::cancel))
         .route("/v1/runs/{run}/events", get(events::read))
         .route("/v1/agents", get(agents::list))

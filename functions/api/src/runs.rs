@@ -1,10 +1,11 @@
-//! Runs: list, read, cancel, and what their steps used.
+//! Runs: list, read, cancel, and what their steps used and cost.
 
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use domain::id::{AgentId, RunId};
-use domain::run::Status;
+use domain::id::{AgentId, RunId, TenantId};
+use domain::receipt::Receipt;
+use domain::run::{Commit, Event, Status};
 use engine::Recorded;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -21,7 +22,7 @@ use crate::{Api, Problem, schema};
 
 const MAX_PAGE: u32 = 100;
 const PAGE: u32 = 20;
-/// Commits read at once for the steps of a run.
+/// Commits read at once for the steps and the receipt of a run.
 const COMMITS: u32 = 1_000;
 
 /// List runs
@@ -123,33 +124,69 @@ pub(crate) async fn steps(
     State(api): State<Api>,
 ) -> Result<Json<List<Step>>, Problem> {
     let mut steps = Steps::default();
+    read_log(&api, &who.tenant, &run, |commit| steps.take(commit)).await?;
+    Ok(Json(List {
+        items: steps.finish(),
+        next_cursor: String::new(),
+    }))
+}
+
+/// Read a run's receipt
+///
+/// What its model calls and tool calls used and cost, in all, by agent and by step. The items add up to the total, and the
+/// total of a run that is over is what budgets were charged for it.
+#[utoipa::path(
+    get,
+    path = "/v1/runs/{run}/receipt",
+    operation_id = "read_run_receipt",
+    tag = "runs",
+    params(("run" = String, Path, description = "The run")),
+    responses(
+        (status = 200, description = "The receipt; so far, while the run goes on", body = schema::Receipt),
+        (status = 404, description = "No such run", body = schema::Problem, content_type = "application/problem+json"),
+    ),
+    security(("key" = ["runs:read"]))
+)]
+pub(crate) async fn receipt(
+    who: As<RunsRead>,
+    Path(run): Path<RunId>,
+    State(api): State<Api>,
+) -> Result<Json<RunReceipt>, Problem> {
+    let mut receipt = Receipt::default();
+    read_log(&api, &who.tenant, &run, |commit| receipt.take(commit)).await?;
+    Ok(Json(RunReceipt { run, receipt }))
+}
+
+/// The receipt of a run.
+#[derive(Debug, Serialize)]
+pub(crate) struct RunReceipt {
+    pub(crate) run: RunId,
+    #[serde(flatten)]
+    pub(crate) receipt: Receipt,
+}
+
+/// Hands every commit of a run to `take`, in order.
+async fn read_log(
+    api: &Api,
+    tenant: &TenantId,
+    run: &RunId,
+    mut take: impl FnMut(&Commit),
+) -> Result<(), Problem> {
+    let store = &api.engine.store;
     let mut next = 1;
     loop {
-        let commits = api
-            .engine
-            .store
-            .commits(&who.tenant, &run, next, COMMITS)
-            .await?;
+        let commits = store.commits(tenant, run, next, COMMITS).await?;
+        commits.iter().for_each(&mut take);
         let Some(last) = commits.last() else { break };
-        let is_end = last
-            .events
-            .last()
-            .is_some_and(domain::run::Event::is_terminal);
         next = last.last() + 1;
-        for commit in &commits {
-            steps.take(commit);
-        }
-        if is_end {
+        if last.events.last().is_some_and(Event::is_terminal) {
             break;
         }
     }
     if next == 1 {
         return Err(Problem::NotFound);
     }
-    Ok(Json(List {
-        items: steps.finish(),
-        next_cursor: String::new(),
-    }))
+    Ok(())
 }
 
 /// Why a run is cancelled.

@@ -209,6 +209,66 @@ pub struct Usage {
     pub cache_write_tokens: u64,
 }
 
+/// What a run used and what it cost.
+#[derive(Debug, ToSchema)]
+pub struct Receipt {
+    /// The run.
+    pub run: String,
+    /// Whether the run is over, so that nothing comes to it any more.
+    pub is_final: bool,
+    /// All of it.
+    pub total: Spent,
+    /// By agent, in the order of their first steps.
+    pub agents: Vec<AgentItem>,
+    /// By step, in the order of their start.
+    pub steps: Vec<StepItem>,
+}
+
+/// What one agent used.
+#[derive(Debug, ToSchema)]
+pub struct AgentItem {
+    /// The frame, `0` for the run's own agent.
+    pub frame: String,
+    /// The definition that it followed.
+    pub agent: AgentRef,
+    /// What it used.
+    pub spent: Spent,
+}
+
+/// What one step used.
+#[derive(Debug, ToSchema)]
+pub struct StepItem {
+    /// The frame, `0` for the run's own agent.
+    pub frame: String,
+    /// The step, from 1 within the frame.
+    pub step: u32,
+    /// What it used.
+    pub spent: Spent,
+}
+
+/// Model calls and tool calls.
+#[derive(Debug, ToSchema)]
+pub struct Spent {
+    /// Model calls that began, lost ones included.
+    pub model_calls: u32,
+    /// Those of them that gave no answer.
+    pub lost_calls: u32,
+    /// Tokens of the answers' calls.
+    pub usage: Usage,
+    /// Tokens charged for lost calls: nobody knows what they used, so it is the most that they could.
+    pub lost_tokens: u64,
+    /// Price of all model calls in micro-USD, lost ones included.
+    pub cost_micro_usd: u64,
+    /// The part of it that lost calls have.
+    pub lost_micro_usd: u64,
+    /// How long the models took to answer, in milliseconds.
+    pub model_ms: u64,
+    /// Tool calls that were settled.
+    pub tool_calls: u32,
+    /// How long they took, in milliseconds.
+    pub tool_ms: u64,
+}
+
 /// A version of an agent.
 #[derive(Debug, ToSchema)]
 pub struct AgentRef {

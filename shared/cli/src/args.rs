@@ -167,6 +167,14 @@ pub(crate) enum Runs {
         #[arg(long)]
         json: bool,
     },
+    /// Print what a run used and what it cost, item by item
+    Receipt {
+        /// The run
+        run: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Print a run's events, and with --follow the coming ones
     Events {
         /// The run

@@ -21,6 +21,7 @@ pub(crate) async fn runs(client: &Client, command: Runs) -> Result<ExitCode, Fai
             json,
         } => list(client, status, agent, limit, json).await?,
         Runs::Show { run, json } => show(client, &run, json).await?,
+        Runs::Receipt { run, json } => print_receipt(client, &run, json).await?,
         Runs::Events {
             run,
             after,
@@ -143,6 +144,70 @@ async fn show(client: &Client, run: &str, as_json: bool) -> Result<(), Failure> 
         )),
         (answer, _) => output::line(&format!("\n{}", output::readable(answer))),
     }
+    Ok(())
+}
+
+async fn print_receipt(client: &Client, run: &str, as_json: bool) -> Result<(), Failure> {
+    let receipt = client.get(&format!("/v1/runs/{run}/receipt")).await?;
+    if as_json {
+        output::line(&receipt.to_string());
+        return Ok(());
+    }
+    let row = |name: String, spent: &Value| {
+        let tokens = |kind: &str| {
+            spent["usage"][kind]
+                .as_u64()
+                .unwrap_or_default()
+                .to_string()
+        };
+        vec![
+            name,
+            spent["model_calls"].to_string(),
+            spent["lost_calls"].to_string(),
+            tokens("input_tokens"),
+            tokens("cache_read_tokens"),
+            tokens("cache_write_tokens"),
+            tokens("output_tokens"),
+            spent["lost_tokens"].to_string(),
+            spent["model_ms"].to_string(),
+            spent["tool_calls"].to_string(),
+            spent["tool_ms"].to_string(),
+            output::dollars(&spent["cost_micro_usd"]),
+        ]
+    };
+    let items = |name: &str| receipt[name].as_array().cloned().unwrap_or_default();
+    let mut rows: Vec<Vec<String>> = items("steps")
+        .iter()
+        .map(|item| {
+            let name = format!("step {}.{}", text(item, "frame"), item["step"]);
+            row(name, &item["spent"])
+        })
+        .collect();
+    rows.extend(
+        items("agents")
+            .iter()
+            .map(|item| row(agent_of(item), &item["spent"])),
+    );
+    let is_final = receipt["is_final"] == true;
+    let total = if is_final { "total" } else { "total so far" };
+    rows.push(row(total.to_owned(), &receipt["total"]));
+    output::table(
+        &[
+            "",
+            "CALLS",
+            "LOST",
+            "IN",
+            "CACHED",
+            "CACHE+",
+            "OUT",
+            "LOST TOKENS",
+            "MODEL MS",
+            "TOOLS",
+            "TOOL MS",
+            "COST",
+        ],
+        &rows,
+    );
     Ok(())
 }
 

@@ -11,6 +11,7 @@ pub mod id;
 pub mod limit;
 pub mod model;
 pub mod price;
+pub mod receipt;
 pub mod run;
 pub mod schema;
 pub mod tenant;

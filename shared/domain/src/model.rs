@@ -213,6 +213,17 @@ fn is_zero(n: &u64) -> bool {
 }
 
 impl Usage {
+    /// The sum, kind by kind.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        Self {
+            input_tokens: self.input_tokens + other.input_tokens,
+            output_tokens: self.output_tokens + other.output_tokens,
+            cache_read_tokens: self.cache_read_tokens + other.cache_read_tokens,
+            cache_write_tokens: self.cache_write_tokens + other.cache_write_tokens,
+        }
+    }
+
     /// All tokens, whatever their price.
     #[must_use]
     pub fn total(&self) -> u64 {

@@ -319,7 +319,7 @@ fn launch(binaries: &Path, classic: bool) -> Launch {
     }
 }
 
-/// Widens the demo tenant's rate limits, so that they are counted and never reached.
+/// Widens the demo tenant's limits, so that they are counted and never reached.
 async fn unlimit(store: &Store, id: &TenantId) -> anyhow::Result<()> {
     let old = store
         .tenant(id)
@@ -331,6 +331,7 @@ async fn unlimit(store: &Store, id: &TenantId) -> anyhow::Result<()> {
         window.requests = 1_000_000_000;
     }
     new.overrides.windows = Some(windows);
+    new.overrides.concurrent_runs = Some(100_000);
     new.revision += 1;
     store.put_tenant(&new, Some(&old)).await?;
     Ok(())

@@ -182,7 +182,30 @@ fn the_document_shows_domain_values_as_they_are() {
         unit: domain::budget::Unit::Tokens,
         limit: 1,
     };
+    let frame = domain::id::FrameId::root();
+    let spent = domain::receipt::Spent::default();
+    let step_item = domain::receipt::StepItem {
+        frame: frame.clone(),
+        step: 1,
+        spent,
+    };
+    let agent_item = domain::receipt::AgentItem {
+        frame,
+        agent: domain::agent::AgentRef {
+            id: domain::id::AgentId::parse("a").unwrap(),
+            version: 1,
+        },
+        spent,
+    };
+    let receipt = crate::runs::RunReceipt {
+        run: RunId::derived(&TenantId::parse("acme").unwrap(), "1"),
+        receipt: domain::receipt::Receipt::default(),
+    };
     for (schema, value) in [
+        ("Receipt", serde_json::to_value(receipt).unwrap()),
+        ("AgentItem", serde_json::to_value(agent_item).unwrap()),
+        ("StepItem", serde_json::to_value(step_item).unwrap()),
+        ("Spent", serde_json::to_value(spent).unwrap()),
         ("Limits", serde_json::to_value(limits).unwrap()),
         ("Overrides", serde_json::to_value(&overrides).unwrap()),
         ("Window", serde_json::to_value(&limits.windows[0]).unwrap()),

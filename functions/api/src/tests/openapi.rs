@@ -16,6 +16,7 @@ use crate::{OPENAPI, admin, agents, create, events, health, routes, runs, schema
         runs::list,
         runs::read,
         runs::steps,
+        runs::receipt,
         runs::cancel,
         events::read,
         agents::list,

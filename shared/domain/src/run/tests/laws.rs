@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::receipt::{Receipt, Spent};
 
 /// Something that happens to a run.
 #[derive(Clone, Debug)]
@@ -73,6 +74,31 @@ fn reserved(state: &State) -> (u64, u64) {
         }) => (*reserved_tokens, *reserved_micro_usd),
         _ => (200, 200),
     }
+}
+
+/// The items of a receipt add up to its total, and that to what the run is charged.
+fn adds_up(receipt: &Receipt, state: &State) {
+    let sum = |items: &mut dyn Iterator<Item = &Spent>| {
+        items.fold(Amount::ZERO, |sum, item| sum.plus(item.amount()))
+    };
+    let total = receipt.total.amount();
+    assert_eq!(total, state.totals.amount());
+    assert_eq!(
+        sum(&mut receipt.agents.iter().map(|item| &item.spent)),
+        total
+    );
+    assert_eq!(
+        sum(&mut receipt.steps.iter().map(|item| &item.spent)),
+        total
+    );
+    let calls: u32 = receipt
+        .steps
+        .iter()
+        .map(|item| item.spent.model_calls)
+        .sum();
+    assert_eq!(calls, receipt.total.model_calls);
+    assert!(receipt.total.lost_calls <= calls);
+    assert_eq!(receipt.is_final, state.status.is_terminal());
 }
 
 fn name(n: u8) -> String {
@@ -323,6 +349,7 @@ proptest! {
             next = commit.last() + 1;
         }
         let state = script.state();
+        adds_up(&Receipt::of(&script.log), &state);
         let (active, waiting, held, spent) = ledger(&script.log);
         match &state.account {
             Some(_) if state.status.is_terminal() => {
