@@ -131,6 +131,40 @@ impl Engine {
         })
     }
 
+    /// Lets a run that stands in line begin if there is a place, which there mostly is not: whoever frees one gives it away.
+    ///
+    /// # Errors
+    /// [`Error`] when the table fails.
+    pub(crate) async fn look_at_line(&self, id: &TenantId) -> Result<(), Error> {
+        let Some(tenant) = self.tenant(id).await? else {
+            return Ok(());
+        };
+        let ledger = self.store.ledger(&tenant, &Node::Tenant).await?;
+        let most = u64::from(tenant.limits().concurrent_runs);
+        let may_begin = ledger.is_some_and(|ledger| ledger.waiting > 0 && ledger.active < most);
+        if may_begin {
+            self.next_in_line(id).await;
+        }
+        Ok(())
+    }
+
+    /// Gives a free place away. A failure is nobody's who frees one; whoever waits is looked at by the janitor as well.
+    pub(crate) async fn next_in_line(&self, id: &TenantId) {
+        let Some(mut turn) = self.turnstile.enter(id) else {
+            return;
+        };
+        while let Some(places) = turn.places() {
+            if let Err(error) = Box::pin(self.admit_waiting(id, places)).await {
+                tracing::warn!(
+                    tenant.id = %id,
+                    places,
+                    error = %telemetry::chain(&error),
+                    "places are free and nobody was let in yet"
+                );
+            }
+        }
+    }
+
     /// Lets runs that stand in line begin, the oldest first, at most `most` and as many as there are places for.
     ///
     /// # Errors

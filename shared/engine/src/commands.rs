@@ -183,7 +183,7 @@ impl Engine {
     /// own.
     async fn send_new(&self, state: &State, commit: Option<Commit>) -> Result<(), Error> {
         if state.is_waiting() {
-            return self.admit_waiting(&state.tenant, u32::MAX).await;
+            return self.look_at_line(&state.tenant).await;
         }
         let mut message = RunMessage::new(state.tenant.clone(), state.run.clone());
         if let Some(commit) = commit {

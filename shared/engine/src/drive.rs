@@ -133,7 +133,7 @@ impl Engine {
             return Ok(Outcome::Ended(Box::new(state)));
         }
         if state.is_waiting() && self.now() < state.deadline_at() {
-            self.admit_waiting(&work.tenant, u32::MAX).await?;
+            self.look_at_line(&work.tenant).await?;
             return Ok(Outcome::Waiting(Box::new(state)));
         }
         let suspended = self.is_suspended(&state).await?;

@@ -20,6 +20,7 @@ mod report;
 mod sweep;
 mod tenants;
 pub mod tools;
+mod turnstile;
 
 use std::sync::Arc;
 
@@ -35,6 +36,7 @@ use store::Store;
 pub use sweep::Swept;
 use tenants::Tenants;
 use tools::Tools;
+use turnstile::Turnstile;
 
 /// What tells the time: the system's clock, or a test's.
 pub type Clock = Arc<dyn Fn() -> At + Send + Sync>;
@@ -50,6 +52,7 @@ pub struct Engine {
     tools: Tools,
     definitions: Arc<Definitions>,
     tenants: Arc<Tenants>,
+    turnstile: Arc<Turnstile>,
     clock: Clock,
 }
 
@@ -76,6 +79,7 @@ impl Engine {
             tools,
             definitions: Arc::new(Definitions::new()),
             tenants: Arc::new(Tenants::new()),
+            turnstile: Arc::default(),
             clock,
         }
     }

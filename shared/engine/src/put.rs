@@ -84,23 +84,12 @@ impl Engine {
         match written {
             Written::Done { waiting } => {
                 if waiting {
-                    self.next_in_line(state).await;
+                    self.next_in_line(&state.tenant).await;
                 }
                 Ok(Put::Done)
             }
             Written::Denied(denial) => Ok(Put::Denied(denial)),
             Written::Stale => Ok(Put::Stale),
-        }
-    }
-
-    /// The commit stands whatever becomes of this; whoever waits is looked at by the janitor as well.
-    async fn next_in_line(&self, state: &State) {
-        if let Err(error) = Box::pin(self.admit_waiting(&state.tenant, 1)).await {
-            tracing::warn!(
-                tenant.id = %state.tenant,
-                error = %telemetry::chain(&error),
-                "a place is free and nobody was let in yet"
-            );
         }
     }
 }

@@ -377,8 +377,7 @@ impl Store {
             limit: Some(1_000),
             consistent: false,
         };
-        let rows = self.query(&range, None).await?;
-        Ok(rows.items.len() as u64)
+        self.count(&range).await
     }
 
     /// Renews ledgers whose period is over. Somebody else may have been quicker.

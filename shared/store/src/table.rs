@@ -4,10 +4,12 @@ use std::borrow::Cow;
 
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::query::QueryOutput;
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{
     AttributeValue, ConsumedCapacity, Delete, Put, ReturnConsumedCapacity,
-    ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
+    ReturnValuesOnConditionCheckFailure, Select, TransactWriteItem, Update,
 };
 
 use crate::item::{Item, keyed, text};
@@ -142,7 +144,32 @@ impl Store {
         Ok(answer.item)
     }
 
+    /// One page of a range.
     pub(crate) async fn query(&self, range: &Range, start: Option<Item>) -> Result<Rows, Error> {
+        let request = self.ask(range).set_exclusive_start_key(start);
+        let answer = self.answer(request).await?;
+        Ok(Rows {
+            items: answer.items.unwrap_or_default(),
+            next: answer.last_evaluated_key,
+        })
+    }
+
+    /// How many items one page of a range has: read like them, but not sent.
+    pub(crate) async fn count(&self, range: &Range) -> Result<u64, Error> {
+        let request = self.ask(range).select(Select::Count);
+        let answer = self.answer(request).await?;
+        Ok(u64::try_from(answer.count).unwrap_or_default())
+    }
+
+    async fn answer(&self, request: QueryFluentBuilder) -> Result<QueryOutput, Error> {
+        let answer = Box::pin(request.send()).await;
+        self.meter.add(|consumed| consumed.reads += 1);
+        let answer = answer.map_err(|error| Error::of_sdk("Query", error))?;
+        self.count_read(answer.consumed_capacity.as_ref());
+        Ok(answer)
+    }
+
+    fn ask(&self, range: &Range) -> QueryFluentBuilder {
         let (pk, sk, index) = match range.index {
             None => ("pk", "sk", None),
             Some(Index::List) => ("list_pk", "list_sk", Some("list")),
@@ -158,10 +185,9 @@ impl Store {
             .scan_index_forward(range.forward)
             .set_limit(range.limit.and_then(|limit| i32::try_from(limit).ok()))
             .set_consistent_read(range.consistent.then_some(true))
-            .set_exclusive_start_key(start)
             .set_return_consumed_capacity(self.capacity());
         let one = |operator: &str| format!("{pk} = :pk AND {sk} {operator} :a");
-        let request = match &range.sort {
+        match &range.sort {
             Sort::All => request.key_condition_expression(format!("{pk} = :pk")),
             Sort::AtMost(a) => request
                 .key_condition_expression(one("<="))
@@ -176,15 +202,7 @@ impl Store {
                 .key_condition_expression(format!("{pk} = :pk AND {sk} BETWEEN :a AND :b"))
                 .expression_attribute_values(":a", text(a))
                 .expression_attribute_values(":b", text(b)),
-        };
-        let answer = Box::pin(request.send()).await;
-        self.meter.add(|consumed| consumed.reads += 1);
-        let answer = answer.map_err(|error| Error::of_sdk("Query", error))?;
-        self.count_read(answer.consumed_capacity.as_ref());
-        Ok(Rows {
-            items: answer.items.unwrap_or_default(),
-            next: answer.last_evaluated_key,
-        })
+        }
     }
 
     /// Does one write on its own. What is no put goes as a transaction of one, at twice the price: it is rare.

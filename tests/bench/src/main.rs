@@ -3,6 +3,7 @@
 //! Everything is real but AWS: the release binaries of the functions run as processes over the local cloud, and CPU time is
 //! what the kernel charges to them. The stand-ins and the load generator run in this process and are reported apart.
 
+mod line;
 mod load;
 mod machine;
 mod memory;
@@ -56,6 +57,8 @@ enum Part {
     W2,
     /// A thousand runs at once with a model of 50 ms.
     Spike,
+    /// A thousand runs at once of a tenant that may have a hundred under way.
+    Line,
     /// A process from its start to its first poll; the first call over TLS.
     Start,
     /// Processes after some hundred requests, one at a time.
@@ -98,7 +101,10 @@ async fn measure(args: &Args, binaries: &std::path::Path) -> anyhow::Result<Repo
     if asked(Part::Memory) {
         memory::measure(binaries, &mut report).await?;
     }
-    if asked(Part::W1) || asked(Part::W2) || asked(Part::Spike) {
+    if [Part::W1, Part::W2, Part::Spike, Part::Line]
+        .into_iter()
+        .any(asked)
+    {
         let stage = Stage::start(binaries, false).await?;
         if asked(Part::W1) {
             w1::measure(&stage, args.runs, &mut report).await?;
@@ -108,6 +114,9 @@ async fn measure(args: &Args, binaries: &std::path::Path) -> anyhow::Result<Repo
         }
         if asked(Part::Spike) {
             spike::measure(&stage, &mut report).await?;
+        }
+        if asked(Part::Line) {
+            line::measure(&stage, &mut report).await?;
         }
         stage.platform.stop().await;
     }

@@ -141,6 +141,17 @@ impl Stage {
         })
     }
 
+    /// Has at most so many runs be under way from here on.
+    pub(crate) async fn limit(&self, runs: u32) -> anyhow::Result<()> {
+        let old = self.store.tenant(&self.tenant).await?;
+        let old = old.context("the demo tenant is seeded")?;
+        let mut new = old.clone();
+        new.overrides.concurrent_runs = Some(runs);
+        new.revision += 1;
+        self.store.put_tenant(&new, Some(&old)).await?;
+        Ok(())
+    }
+
     /// What everything has used so far.
     pub(crate) fn counters(&self) -> anyhow::Result<Counters> {
         let mut functions = BTreeMap::new();
