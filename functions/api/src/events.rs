@@ -168,6 +168,7 @@ mod tests {
             at: At(0),
             driver: None,
             events: vec![cancel("a"), cancel("b"), cancel("c"), Event::Cancelled],
+            used: None,
         };
         let numbers = |page: &Events| -> Vec<u64> {
             page.items

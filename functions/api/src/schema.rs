@@ -218,10 +218,38 @@ pub struct Receipt {
     pub is_final: bool,
     /// All of it.
     pub total: Spent,
+    /// What it used of the platform, as far as whoever drove it came to tell: who dies tells nothing.
+    pub platform: Used,
     /// By agent, in the order of their first steps.
     pub agents: Vec<AgentItem>,
     /// By step, in the order of their start.
     pub steps: Vec<StepItem>,
+}
+
+/// What a run used of the platform beside models, as the SDK reported it. The write that ends it is not in it.
+#[derive(Debug, ToSchema)]
+pub struct Used {
+    /// How long processes stayed with the run, in milliseconds; they may have had others at the same time.
+    #[schema(required = false)]
+    pub process_ms: u64,
+    /// Requests to the table that read.
+    #[schema(required = false)]
+    pub reads: u64,
+    /// Read units of the table.
+    #[schema(required = false)]
+    pub read_units: f64,
+    /// Requests to the table that wrote, transactions included.
+    #[schema(required = false)]
+    pub writes: u64,
+    /// Write units of the table.
+    #[schema(required = false)]
+    pub write_units: f64,
+    /// Payloads read from the bucket.
+    #[schema(required = false)]
+    pub payload_reads: u64,
+    /// Payloads written to the bucket.
+    #[schema(required = false)]
+    pub payload_writes: u64,
 }
 
 /// What one agent used.

@@ -243,6 +243,7 @@ mod tests {
             at: At(0),
             driver: None,
             events,
+            used: None,
         });
         assert_eq!(
             serde_json::to_value(steps.finish()).unwrap(),

@@ -319,6 +319,7 @@ mod tests {
             events: vec![Event::Succeeded {
                 output: "two\nlines".into(),
             }],
+            used: None,
         };
         assert_eq!(
             frame(&RunId::from_bytes([0; 16]), 4, &commit, &commit.events[0]),

@@ -208,6 +208,18 @@ async fn print_receipt(client: &Client, run: &str, as_json: bool) -> Result<(), 
         ],
         &rows,
     );
+    let platform = &receipt["platform"];
+    let of = |name: &str| number(&platform[name]);
+    output::line(&format!(
+        "\nplatform: {} ms of processes; table: {} reads, {} writes ({} and {} units); payloads: {} read, {} written",
+        of("process_ms"),
+        of("reads"),
+        of("writes"),
+        of("read_units"),
+        of("write_units"),
+        of("payload_reads"),
+        of("payload_writes"),
+    ));
     Ok(())
 }
 

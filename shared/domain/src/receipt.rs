@@ -9,7 +9,7 @@ use crate::agent::AgentRef;
 use crate::budget::Amount;
 use crate::id::FrameId;
 use crate::model::Usage;
-use crate::run::{Commit, Event};
+use crate::run::{Commit, Event, Used};
 
 /// A run's receipt.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -20,6 +20,8 @@ pub struct Receipt {
     pub agents: Vec<AgentItem>,
     /// By step, in the order of their start.
     pub steps: Vec<StepItem>,
+    /// What it used of the platform, as far as whoever drove it came to tell: who dies tells nothing.
+    pub platform: Used,
     /// Whether the run is over, so that nothing comes to it any more.
     pub is_final: bool,
     #[serde(skip)]
@@ -97,6 +99,9 @@ impl Receipt {
     pub fn take(&mut self, commit: &Commit) {
         for event in &commit.events {
             self.event(event);
+        }
+        if let Some(used) = &commit.used {
+            self.platform = self.platform.plus(used);
         }
     }
 

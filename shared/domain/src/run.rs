@@ -13,6 +13,7 @@ mod known;
 mod state;
 #[cfg(test)]
 mod tests;
+mod used;
 
 pub use decide::{Command, Rejection, ToolOutcome, advance, decide, settle};
 pub use event::{Admission, Commit, Created, Error, ErrorCode, Event, Lane, ParkReason};
@@ -20,6 +21,7 @@ pub use evolve::{evolve, fold, written};
 pub use head::{Head, Status};
 pub use known::Known;
 pub use state::{Account, AgentFrame, CallState, Effect, Phase, State, Supply, outstanding};
+pub use used::Used;
 
 /// How long a driver's claim lasts after its last sign of life, in milliseconds (design rule: dead workers are noticed
 /// within 30 s).

@@ -138,6 +138,7 @@ impl Engine {
                 at: now,
                 driver: by.map(|(_, driver)| driver.clone()),
                 events,
+                used: None,
             };
             let state = fold(state.tenant, state.run, [&commit]);
             match self.put(&state, &commit).await? {
@@ -204,6 +205,16 @@ impl Engine {
         limits: Limits,
         listener: Option<UnboundedSender<Signal>>,
     ) -> Result<Outcome, Error> {
+        let metered = self.metered();
+        Box::pin(metered.create_and_drive_metered(new, limits, listener)).await
+    }
+
+    async fn create_and_drive_metered(
+        &self,
+        new: NewRun,
+        limits: Limits,
+        listener: Option<UnboundedSender<Signal>>,
+    ) -> Result<Outcome, Error> {
         let Some(known) = self.known(&new.tenant, &new.agent).await? else {
             return Ok(Outcome::Missing);
         };
@@ -257,6 +268,11 @@ impl Engine {
     /// # Errors
     /// [`Error`] when the table or the queue fails; the message may be delivered again.
     pub async fn perform_tool(&self, message: &ToolMessage) -> Result<Recorded, Error> {
+        let metered = self.metered();
+        Box::pin(metered.perform_tool_metered(message)).await
+    }
+
+    async fn perform_tool_metered(&self, message: &ToolMessage) -> Result<Recorded, Error> {
         let (tenant, run) = (&message.tenant, &message.run);
         let Some(loaded) = self.store.load(tenant, run).await? else {
             return Ok(Recorded::Missing);
@@ -358,6 +374,7 @@ impl Engine {
             at: now,
             driver: None,
             events,
+            used: self.used(),
         };
         evolve(&mut state, &commit);
         match self.put(&state, &commit).await {

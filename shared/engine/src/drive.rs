@@ -114,6 +114,11 @@ impl Engine {
     /// # Errors
     /// [`Error`] when the table or a queue fails; the run is as its log says and another driver can go on.
     pub async fn drive(&self, work: Work) -> Result<Outcome, Error> {
+        let metered = self.metered();
+        Box::pin(metered.drive_metered(work)).await
+    }
+
+    async fn drive_metered(&self, work: Work) -> Result<Outcome, Error> {
         let loaded = match &work.first {
             Some(first) => Some((
                 domain::run::fold(work.tenant.clone(), work.run.clone(), [first]),

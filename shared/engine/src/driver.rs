@@ -255,11 +255,13 @@ impl<'a> Driver<'a> {
 
     /// Writes the pending events; a lost race means that somebody else wrote, so everything is decided anew.
     async fn commit(&mut self) -> Result<Step, Error> {
+        let leaves = self.state.status != Status::Running;
         let commit = Commit {
             first: self.durable + 1,
             at: self.decided_at,
             driver: Some(self.id.clone()),
             events: std::mem::take(&mut self.pending),
+            used: leaves.then(|| self.engine.used()).flatten(),
         };
         match self.engine.put(&self.state, &commit).await {
             Ok(Put::Done) => {}

@@ -21,6 +21,7 @@ mod sweep;
 mod tenants;
 pub mod tools;
 mod turnstile;
+mod usage;
 
 use std::sync::Arc;
 
@@ -37,6 +38,7 @@ pub use sweep::Swept;
 use tenants::Tenants;
 use tools::Tools;
 use turnstile::Turnstile;
+use usage::Usage;
 
 /// What tells the time: the system's clock, or a test's.
 pub type Clock = Arc<dyn Fn() -> At + Send + Sync>;
@@ -53,6 +55,7 @@ pub struct Engine {
     definitions: Arc<Definitions>,
     tenants: Arc<Tenants>,
     turnstile: Arc<Turnstile>,
+    usage: Option<Arc<Usage>>,
     clock: Clock,
 }
 
@@ -80,6 +83,7 @@ impl Engine {
             definitions: Arc::new(Definitions::new()),
             tenants: Arc::new(Tenants::new()),
             turnstile: Arc::default(),
+            usage: None,
             clock,
         }
     }

@@ -25,6 +25,14 @@ pub(crate) enum Put {
 impl Engine {
     /// Writes a commit, which `state` holds already. When it frees a place, the next run in line begins.
     pub(crate) async fn put(&self, state: &State, commit: &Commit) -> Result<Put, Error> {
+        let put = self.put_charged(state, commit).await?;
+        if let (Put::Done, Some(used)) = (&put, &commit.used) {
+            self.told(used);
+        }
+        Ok(put)
+    }
+
+    async fn put_charged(&self, state: &State, commit: &Commit) -> Result<Put, Error> {
         let entry = state.entry(&commit.events);
         let heeds_settings = commit.events.iter().any(Event::heeds_settings);
         let account = state.account.as_ref();

@@ -197,6 +197,15 @@ fn the_document_shows_domain_values_as_they_are() {
         },
         spent,
     };
+    let used = domain::run::Used {
+        process_ms: 1,
+        reads: 1,
+        read_units: 0.5,
+        writes: 1,
+        write_units: 1.0,
+        payload_reads: 1,
+        payload_writes: 1,
+    };
     let receipt = crate::runs::RunReceipt {
         run: RunId::derived(&TenantId::parse("acme").unwrap(), "1"),
         receipt: domain::receipt::Receipt::default(),
@@ -205,6 +214,7 @@ fn the_document_shows_domain_values_as_they_are() {
         ("Receipt", serde_json::to_value(receipt).unwrap()),
         ("AgentItem", serde_json::to_value(agent_item).unwrap()),
         ("StepItem", serde_json::to_value(step_item).unwrap()),
+        ("Used", serde_json::to_value(used).unwrap()),
         ("Spent", serde_json::to_value(spent).unwrap()),
         ("Limits", serde_json::to_value(limits).unwrap()),
         ("Overrides", serde_json::to_value(&overrides).unwrap()),

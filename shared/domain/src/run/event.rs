@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::used::Used;
 use crate::agent::AgentRef;
 use crate::budget::{Amount, Node, Period, Unit};
 use crate::caps::{Cap, Caps};
@@ -40,6 +41,9 @@ pub struct Commit {
     pub driver: Option<DriverId>,
     /// The events, at least one.
     pub events: Vec<Event>,
+    /// What the run used of the platform since this was last told: told by who ends or parks it, and by workers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used: Option<Used>,
 }
 
 impl Commit {

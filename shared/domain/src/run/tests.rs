@@ -182,6 +182,7 @@ impl Script {
                 at: self.now,
                 driver,
                 events: events.to_vec(),
+                used: None,
             });
         }
     }

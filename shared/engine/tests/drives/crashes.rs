@@ -2,7 +2,6 @@
 
 use std::sync::atomic::AtomicU64;
 
-use domain::run::Status;
 use local::wire::{Fault, Rule};
 
 use super::*;

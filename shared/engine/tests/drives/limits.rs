@@ -1,6 +1,5 @@
 //! Drives that are short of time, or that somebody else ends.
 
-use domain::run::Status;
 use local::wire::{Fault, Rule};
 
 use super::*;

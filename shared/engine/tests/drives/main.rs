@@ -5,6 +5,7 @@
 mod crashes;
 mod limits;
 mod parks;
+mod receipts;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +15,7 @@ use dev::{Cloud, CloudConfig};
 use domain::agent::{Agent, AgentRef};
 use domain::caps::Caps;
 use domain::id::{AgentId, RunId, TenantId};
-use domain::run::{Commit, Event, Lane, State, fold};
+use domain::run::{Commit, Event, Lane, State, Status, fold};
 use domain::tenant::Tenant;
 use domain::time::At;
 use local::sqs::Received;
@@ -131,6 +132,21 @@ impl World {
             ..self.work()
         };
         self.engine.drive(work).await.unwrap()
+    }
+
+    async fn parks(&self, message: &RunMessage) -> At {
+        match self.drive(message, self.work().limits).await {
+            Outcome::Parked(state) => state.parked.unwrap().1,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn succeeds(&self, message: &RunMessage) {
+        let outcome = self.drive(message, self.work().limits).await;
+        assert!(
+            matches!(&outcome, Outcome::Ended(state) if state.status == Status::Succeeded),
+            "{outcome:?}"
+        );
     }
 
     async fn receive(&self, queue: &str) -> Option<Received> {

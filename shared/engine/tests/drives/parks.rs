@@ -1,6 +1,5 @@
 //! Runs that wait: what is sent for them, once.
 
-use domain::run::Status;
 use local::wire::{Fault, Rule};
 
 use super::*;
@@ -12,21 +11,6 @@ impl World {
 
     fn tools(&self) -> u64 {
         u64::try_from(self.cloud.queues.depth(TASKS).visible).unwrap()
-    }
-
-    async fn parks(&self, message: &RunMessage) -> At {
-        match self.drive(message, self.work().limits).await {
-            Outcome::Parked(state) => state.parked.unwrap().1,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    async fn succeeds(&self, message: &RunMessage) {
-        let outcome = self.drive(message, self.work().limits).await;
-        assert!(
-            matches!(&outcome, Outcome::Ended(state) if state.status == Status::Succeeded),
-            "{outcome:?}"
-        );
     }
 }
 

@@ -27,6 +27,7 @@ fn commit(bytes: usize) -> Commit {
             by: "x".repeat(bytes),
             reason: None,
         }],
+        used: None,
     }
 }
 

@@ -41,6 +41,7 @@ async fn the_first_commit_arrives_with_the_first_message() {
         at: At(1),
         driver: None,
         events: vec![Event::Cancelled],
+        used: None,
     };
     let mut message = run(1);
     message.carry(commit.clone());

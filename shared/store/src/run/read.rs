@@ -248,11 +248,13 @@ fn commit(item: &Item, events: Vec<domain::run::Event>) -> Result<Commit, Error>
         return Err(item.corrupt("a commit without events"));
     }
     let driver = item.find_text("driver").map(|_| driver_of(item));
+    let used = item.find_text("used").map(|_| item.json("used"));
     Ok(Commit {
         first: first_of(item)?,
         at: item.at("at")?,
         driver: driver.transpose()?,
         events,
+        used: used.transpose()?,
     })
 }
 

@@ -274,6 +274,9 @@ impl Store {
         if let Some(driver) = &commit.driver {
             item.set_text("driver", driver.as_str());
         }
+        if let Some(used) = &commit.used {
+            item.set_text("used", to_json(used));
+        }
         self.spill(tenant, run, &mut item, "events", to_json(&commit.events))
             .await?;
         Ok(item)

@@ -174,6 +174,7 @@ impl Script {
             at: NOW.plus_ms(self.log.len() as u64 * 1_000),
             driver: driver.map(|id| DriverId::parse(id).unwrap()),
             events,
+            used: None,
         };
         evolve(&mut self.state, &commit);
         self.log.push(commit.clone());

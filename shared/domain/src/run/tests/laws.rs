@@ -323,7 +323,7 @@ proptest! {
                     if !taken && !events.is_empty() {
                         script.push(&events, Some(driver(&name(*by))));
                     }
-                    let stale = Commit { first, at: script.now, driver: None, events };
+                    let stale = Commit { first, at: script.now, driver: None, events, used: None };
                     let mut now = script.state();
                     if taken {
                         evolve(&mut now, &stale);
