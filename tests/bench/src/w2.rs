@@ -1,15 +1,18 @@
 //! W2: reads of runs and creations of runs at the API, four to one.
 
+use anyhow::Context as _;
 use futures_util::StreamExt as _;
 
 use crate::machine::ms;
 use crate::report::{Report, Target};
-use crate::stage::Stage;
+use crate::stage::{Spent, Stage};
 
 /// The agent whose runs are created: one model step, so that driving them does not drown what is measured.
 const AGENT: &str = "hello";
 const CLIENTS: usize = 16;
 const WARM_UP: u64 = 200;
+/// Passes, of which the cheapest counts: what else the machine does only adds.
+const PASSES: u32 = 3;
 
 pub(crate) async fn measure(
     stage: &Stage,
@@ -19,9 +22,15 @@ pub(crate) async fn measure(
     const PART: &str = "W2";
     report.tell(PART);
     mixed(stage, WARM_UP).await?;
-    let counters = stage.counters()?;
-    mixed(stage, requests).await?;
-    let spent = stage.spent(&counters)?;
+    let mut passes = Vec::new();
+    for _ in 0..PASSES {
+        let counters = stage.counters()?;
+        mixed(stage, requests).await?;
+        passes.push(stage.spent(&counters)?);
+    }
+    let cpu = |spent: &Spent| spent.functions["api"] + spent.functions["stream"];
+    let cheapest = passes.into_iter().min_by_key(cpu);
+    let spent = cheapest.context("there are passes")?;
     let (reads, creates) = (spent.functions["api"], spent.functions["stream"]);
     // Every fifth request is a creation.
     let created = requests.div_ceil(5);
