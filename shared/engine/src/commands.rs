@@ -205,7 +205,7 @@ impl Engine {
         limits: Limits,
         listener: Option<UnboundedSender<Signal>>,
     ) -> Result<Outcome, Error> {
-        let metered = self.metered();
+        let metered = self.metered(&new.run);
         Box::pin(metered.create_and_drive_metered(new, limits, listener)).await
     }
 
@@ -268,7 +268,7 @@ impl Engine {
     /// # Errors
     /// [`Error`] when the table or the queue fails; the message may be delivered again.
     pub async fn perform_tool(&self, message: &ToolMessage) -> Result<Recorded, Error> {
-        let metered = self.metered();
+        let metered = self.metered(&message.run);
         Box::pin(metered.perform_tool_metered(message)).await
     }
 
@@ -374,7 +374,7 @@ impl Engine {
             at: now,
             driver: None,
             events,
-            used: self.used(),
+            used: self.used(&state.run),
         };
         evolve(&mut state, &commit);
         match self.put(&state, &commit).await {

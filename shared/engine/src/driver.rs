@@ -261,7 +261,7 @@ impl<'a> Driver<'a> {
             at: self.decided_at,
             driver: Some(self.id.clone()),
             events: std::mem::take(&mut self.pending),
-            used: leaves.then(|| self.engine.used()).flatten(),
+            used: leaves.then(|| self.engine.used(&self.state.run)).flatten(),
         };
         match self.engine.put(&self.state, &commit).await {
             Ok(Put::Done) => {}

@@ -27,7 +27,7 @@ impl Engine {
     pub(crate) async fn put(&self, state: &State, commit: &Commit) -> Result<Put, Error> {
         let put = self.put_charged(state, commit).await?;
         if let (Put::Done, Some(used)) = (&put, &commit.used) {
-            self.told(used);
+            self.told(&state.run, used);
         }
         Ok(put)
     }

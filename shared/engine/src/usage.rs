@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use domain::id::RunId;
 use domain::run::Used;
 use store::Store;
 use tokio::time::Instant;
@@ -11,6 +12,7 @@ use crate::Engine;
 
 /// What one process uses for one run.
 pub(crate) struct Usage {
+    run: RunId,
     began: Instant,
     /// What stands in the log already.
     told: Mutex<Used>,
@@ -23,11 +25,12 @@ impl fmt::Debug for Usage {
 }
 
 impl Engine {
-    /// This engine with a meter of its own, for one run.
-    pub(crate) fn metered(&self) -> Self {
+    /// This engine with a meter of its own, for this run.
+    pub(crate) fn metered(&self, run: &RunId) -> Self {
         Self {
             store: self.store.metered(),
             usage: Some(Arc::new(Usage {
+                run: run.clone(),
                 began: Instant::now(),
                 told: Mutex::default(),
             })),
@@ -35,19 +38,24 @@ impl Engine {
         }
     }
 
-    /// What was used since the log was last told; none without a meter.
-    pub(crate) fn used(&self) -> Option<Used> {
-        let usage = self.usage.as_ref()?;
+    /// What was used since the run's log was last told; none without a meter for this run. Who ends a run writes to others:
+    /// those that wait for its place.
+    pub(crate) fn used(&self, run: &RunId) -> Option<Used> {
+        let usage = self.usage_of(run)?;
         let told = usage.told.lock().unwrap_or_else(PoisonError::into_inner);
         Some(usage.so_far(&self.store).since(&told))
     }
 
-    /// The log was told.
-    pub(crate) fn told(&self, used: &Used) {
-        if let Some(usage) = &self.usage {
+    /// The run's log was told.
+    pub(crate) fn told(&self, run: &RunId, used: &Used) {
+        if let Some(usage) = self.usage_of(run) {
             let mut told = usage.told.lock().unwrap_or_else(PoisonError::into_inner);
             *told = told.plus(used);
         }
+    }
+
+    fn usage_of(&self, run: &RunId) -> Option<&Usage> {
+        self.usage.as_deref().filter(|usage| usage.run == *run)
     }
 }
 

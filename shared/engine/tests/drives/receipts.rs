@@ -39,3 +39,28 @@ async fn a_receipt_adds_up_those_who_parked_the_run_the_worker_and_who_ended_it(
     let ended = world.platform().await;
     assert!(ended.reads > worked.reads, "{ended:?}");
 }
+
+#[tokio::test]
+async fn who_lets_the_next_run_in_tells_its_log_nothing() {
+    let world = World::new("local.tools").await;
+    let store = &world.engine.store;
+    let old = store.tenant(&world.tenant).await.unwrap().unwrap();
+    let mut new = old.clone();
+    new.overrides.concurrent_runs = Some(1);
+    new.revision += 1;
+    store.put_tenant(&new, Some(&old)).await.unwrap();
+    let next = NewRun {
+        run: RunId::from_bytes([8; 16]),
+        ..world.asks("hi")
+    };
+    world.engine.create(world.asks("hi")).await.unwrap();
+    world.engine.create(next.clone()).await.unwrap();
+    world.succeeds(&world.wake()).await;
+    let log = store
+        .commits(&world.tenant, &next.run, 1, 100)
+        .await
+        .unwrap();
+    let admitted = &log.last().unwrap().events[0];
+    assert!(matches!(admitted, Event::Admitted { .. }), "{admitted:?}");
+    assert_eq!(Receipt::of(&log).platform, Used::default());
+}
