@@ -209,7 +209,8 @@ async fn print_receipt(client: &Client, run: &str, as_json: bool) -> Result<(), 
         &rows,
     );
     let platform = &receipt["platform"];
-    let of = |name: &str| number(&platform[name]);
+    // What is not told is nothing.
+    let of = |name: &str| platform[name].as_f64().unwrap_or_default();
     output::line(&format!(
         "\nplatform: {} ms of processes; table: {} reads, {} writes ({} and {} units); payloads: {} read, {} written",
         of("process_ms"),
