@@ -148,29 +148,27 @@ impl Receipt {
     /// Enters something of a step in each of its three sums.
     fn add(&mut self, frame: &FrameId, step: u32, enter: impl Fn(&mut Spent)) {
         enter(&mut self.total);
-        if let Some(agent) = self.agents.iter_mut().find(|item| item.frame == *frame) {
-            enter(&mut agent.spent);
-        } else if let Some(agent) = &self.agent {
-            let mut spent = Spent::default();
-            enter(&mut spent);
+        let spent = Spent::default();
+        if let Some(agent) = &self.agent
+            && self.agents.iter().all(|item| item.frame != *frame)
+        {
+            let (frame, agent) = (frame.clone(), agent.clone());
             self.agents.push(AgentItem {
-                frame: frame.clone(),
-                agent: agent.clone(),
+                frame,
+                agent,
                 spent,
             });
+        }
+        if let Some(item) = self.agents.iter_mut().find(|item| item.frame == *frame) {
+            enter(&mut item.spent);
         }
         // What comes belongs to a step that began lately.
-        let mut steps = self.steps.iter_mut().rev();
-        if let Some(item) = steps.find(|item| (&item.frame, item.step) == (frame, step)) {
-            enter(&mut item.spent);
-        } else {
-            let mut spent = Spent::default();
-            enter(&mut spent);
-            self.steps.push(StepItem {
-                frame: frame.clone(),
-                step,
-                spent,
-            });
-        }
+        let is_it = |item: &StepItem| (&item.frame, item.step) == (frame, step);
+        let place = self.steps.iter().rposition(is_it).unwrap_or_else(|| {
+            let frame = frame.clone();
+            self.steps.push(StepItem { frame, step, spent });
+            self.steps.len() - 1
+        });
+        enter(&mut self.steps[place].spent);
     }
 }

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use futures_util::{StreamExt as _, stream};
 
+use crate::load;
 use crate::machine::ms;
 use crate::report::{Report, Target};
 use crate::stage::Stage;
@@ -12,8 +12,6 @@ use crate::stage::Stage;
 const AGENT: &str = "hello";
 const RUNS: u64 = 1_000;
 const PLACES: u32 = 100;
-/// Requests at once: client and server stand in one process, which may have 1,024 open files by default.
-const AT_ONCE: usize = 200;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(crate) async fn measure(stage: &Stage, report: &mut Report) -> anyhow::Result<()> {
@@ -21,12 +19,7 @@ pub(crate) async fn measure(stage: &Stage, report: &mut Report) -> anyhow::Resul
     report.tell(PART);
     stage.limit(PLACES).await?;
     let (began, counters) = (Instant::now(), stage.counters()?);
-    let creates = (0..RUNS).map(|_| stage.create(AGENT, false));
-    let mut creates = stream::iter(creates).buffer_unordered(AT_ONCE);
-    let mut ids = Vec::new();
-    while let Some(run) = creates.next().await {
-        ids.push(run?.id);
-    }
+    let ids = load::burst(stage, AGENT, RUNS).await?;
     let accepted = began.elapsed();
     while stage.verify(&ids).await?.0 > 0 {
         ensure!(began.elapsed() < PATIENCE, "a run in line never began");

@@ -9,6 +9,8 @@ use crate::stage::{QUEUED, Stage};
 
 /// Clients at saturation.
 pub(crate) const CLIENTS: usize = 64;
+/// Requests of a burst at once: client and server stand in one process, which may have 1,024 open files by default.
+const AT_ONCE: usize = 200;
 
 /// Creates `runs` runs of an agent through the queue, with at most `clients` of them unfinished, and waits for the end of all.
 pub(crate) async fn queued(
@@ -44,8 +46,23 @@ pub(crate) async fn waited(
     runs: u64,
     clients: usize,
 ) -> anyhow::Result<Vec<String>> {
-    let creates = (0..runs).map(|_| stage.create(agent, true));
-    let mut creates = futures_util::stream::iter(creates).buffer_unordered(clients);
+    create(stage, agent, runs, true, clients).await
+}
+
+/// Creates runs of an agent at once and waits for none.
+pub(crate) async fn burst(stage: &Stage, agent: &str, runs: u64) -> anyhow::Result<Vec<String>> {
+    create(stage, agent, runs, false, AT_ONCE).await
+}
+
+async fn create(
+    stage: &Stage,
+    agent: &str,
+    runs: u64,
+    waits: bool,
+    at_once: usize,
+) -> anyhow::Result<Vec<String>> {
+    let creates = (0..runs).map(|_| stage.create(agent, waits));
+    let mut creates = futures_util::stream::iter(creates).buffer_unordered(at_once);
     let mut ids = Vec::new();
     while let Some(run) = creates.next().await {
         ids.push(run?.id);

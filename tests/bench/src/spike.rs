@@ -2,28 +2,20 @@
 
 use std::time::Instant;
 
-use futures_util::{StreamExt as _, stream};
-
+use crate::load;
 use crate::machine::ms;
 use crate::report::{Report, Target};
 use crate::stage::{QUEUED, Stage};
 
 const AGENT: &str = "w1-50ms";
 const RUNS: u64 = 1_000;
-/// Requests at once: client and server stand in one process, which may have 1,024 open files by default.
-const AT_ONCE: usize = 200;
 
 pub(crate) async fn measure(stage: &Stage, report: &mut Report) -> anyhow::Result<()> {
     const PART: &str = "spike";
     report.tell(PART);
     let (began, before) = (Instant::now(), stage.transactions());
     let counters = stage.counters()?;
-    let creates = (0..RUNS).map(|_| stage.create(AGENT, false));
-    let mut creates = stream::iter(creates).buffer_unordered(AT_ONCE);
-    let mut ids = Vec::new();
-    while let Some(run) = creates.next().await {
-        ids.push(run?.id);
-    }
+    let ids = load::burst(stage, AGENT, RUNS).await?;
     let accepted = began.elapsed();
     stage.settle(before, QUEUED * RUNS).await;
     let drained = began.elapsed();

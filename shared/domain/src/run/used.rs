@@ -6,25 +6,25 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Used {
     /// How long processes stayed with the run, in milliseconds; they may have had others at the same time.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_nothing")]
     pub process_ms: u64,
     /// Requests to the table that read.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_nothing")]
     pub reads: u64,
     /// Read units of the table.
     #[serde(default, skip_serializing_if = "is_nothing")]
     pub read_units: f64,
     /// Requests to the table that wrote, transactions included.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_nothing")]
     pub writes: u64,
     /// Write units of the table.
     #[serde(default, skip_serializing_if = "is_nothing")]
     pub write_units: f64,
     /// Payloads read from the bucket.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_nothing")]
     pub payload_reads: u64,
     /// Payloads written to the bucket.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_nothing")]
     pub payload_writes: u64,
 }
 
@@ -58,18 +58,6 @@ impl Used {
     }
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde passes the field by reference"
-)]
-fn is_zero(n: &u64) -> bool {
-    *n == 0
-}
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde passes the field by reference"
-)]
-fn is_nothing(units: &f64) -> bool {
-    *units <= 0.0
+fn is_nothing<T: Default + PartialEq>(amount: &T) -> bool {
+    *amount == T::default()
 }
