@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use domain::id::RunId;
 use domain::run::{Event, State, Status};
-use engine::Limits;
+use domain::time::At;
+use engine::{Limits, Work};
 use futures_util::StreamExt;
-use local::wire::{Fault, Faults, Rule};
+use local::wire::{Call, Fault, Faults, Rule};
+use queue::{Message as _, ToolMessage};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
@@ -162,9 +164,7 @@ async fn a_dead_driver_is_replaced_within_thirty_seconds() {
         .create(&world.engine(), World::request(1, "count to 4"))
         .await;
     // In the middle of the third model call.
-    while world.cloud.models.calls() < 3 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    world.calls(3).await;
     let died_at = world.now();
     first.crash().await;
     let _second = world.process(Delivery::default());
@@ -182,7 +182,7 @@ async fn a_dead_driver_is_replaced_within_thirty_seconds() {
                 .any(|event| matches!(event, Event::TakenOver { .. }))
         })
         .unwrap_or_else(|| panic!("nobody took over\n{}", invariants::show(&log)));
-    // The claim that the dead driver left may end after its message comes back, and time jumps a second at once.
+    // Time jumps a second at once.
     let noticed_after_ms = taken_over.at.since_ms(died_at);
     assert!(
         noticed_after_ms <= 33_000,
@@ -201,6 +201,118 @@ async fn a_dead_driver_is_replaced_within_thirty_seconds() {
         "the lost call is charged\n{}",
         invariants::show(&log)
     );
+}
+
+/// When the run's log says so for the first time after a death, in milliseconds from there.
+async fn noticed_after_ms(
+    world: &World,
+    run: &RunId,
+    died_at: At,
+    sign: fn(&Event) -> bool,
+) -> u64 {
+    let _process = world.process(Delivery::default());
+    let state = world.ended(std::slice::from_ref(run)).await.remove(0);
+    assert_eq!(state.status, Status::Succeeded);
+    let log = invariants::log(&world.cloud.store(), &tenant(), run).await;
+    let mut later = log.iter().filter(|commit| commit.at >= died_at);
+    let noticed = later.find(|commit| commit.events.iter().any(sign));
+    let noticed = noticed.unwrap_or_else(|| panic!("not noticed\n{}", invariants::show(&log)));
+    noticed.at.since_ms(died_at)
+}
+
+/// A run whose first message somebody has in hand, so that its queue hides it for as long as a function may run.
+async fn in_hand(input: &str) -> (World, RunId, Work) {
+    let world = World::new(json!({"model": "local.tools-300", "tools": ["slow_research"]})).await;
+    let engine = world.engine();
+    let run = world.create(&engine, World::request(1, input)).await;
+    assert_eq!(world.receive("runs-standard").await.len(), 1);
+    let work = Work {
+        tenant: tenant(),
+        run: run.clone(),
+        first: None,
+        handed_over_by: None,
+        hops: 0,
+        wakes_at: None,
+        revives: false,
+        limits: Limits::within(Duration::from_secs(300)),
+        listener: None,
+    };
+    (world, run, work)
+}
+
+#[tokio::test]
+async fn who_dies_before_the_first_heartbeat_is_noticed_within_thirty_seconds() {
+    let begins: fn(&Event) -> bool = |event| matches!(event, Event::RunStarted { .. });
+    let takes_over: fn(&Event) -> bool = |event| matches!(event, Event::TakenOver { .. });
+    let returns: fn(&Event) -> bool = |event| matches!(event, Event::ToolReturned { .. });
+    let research = "research geese";
+
+    let (world, run, _) = in_hand("hello").await;
+    let died_at = world.now();
+    let unread = noticed_after_ms(&world, &run, died_at, begins).await;
+
+    let (world, run, work) = in_hand("hello").await;
+    let engine = world.engine();
+    tokio::select! {
+        _ = engine.drive(work) => panic!("it waits for the model"),
+        () = world.calls(1) => {}
+    }
+    let died_at = world.now();
+    let driving = noticed_after_ms(&world, &run, died_at, takes_over).await;
+
+    let (world, run, work) = in_hand(research).await;
+    world.engine().drive(work).await.unwrap();
+    assert_eq!(world.receive("tasks").await.len(), 1);
+    let died_at = world.now();
+    let unclaimed = noticed_after_ms(&world, &run, died_at, returns).await;
+
+    let (world, run, work) = in_hand(research).await;
+    let engine = world.engine();
+    engine.drive(work).await.unwrap();
+    let task = world.receive("tasks").await.remove(0);
+    let task = ToolMessage::parse(&task.body).unwrap();
+    tokio::select! {
+        _ = engine.perform_tool(&task) => panic!("it is slow"),
+        () = world.requested("PutItem") => {}
+    }
+    let died_at = world.now();
+    let performing = noticed_after_ms(&world, &run, died_at, returns).await;
+
+    let (world, run, work) = in_hand(research).await;
+    let unsent = Rule::new(Fault::FailBefore).on("SendMessage");
+    let is_tool = |call: &Call<'_>| call.body.windows(6).any(|text| text == b"/tasks");
+    world.cloud.faults.add(unsent.when(is_tool));
+    assert!(world.engine().drive(work).await.is_err(), "it cannot send");
+    world.cloud.faults.clear();
+    let died_at = world.now();
+    let unsent = noticed_after_ms(&world, &run, died_at, returns).await;
+
+    // Time jumps a second at once; a tool takes its own time.
+    for (what, ms) in [
+        ("unread", unread),
+        ("driving", driving),
+        ("unclaimed", unclaimed),
+        ("performing", performing),
+        ("unsent", unsent),
+    ] {
+        assert!(ms <= 30_000 + 3_000, "{what}: {ms} ms");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_drives_its_run_is_replaced_within_thirty_seconds() {
+    let world = World::new(json!({"model": "local.slow-300", "tools": []})).await;
+    let (engine, new) = (world.engine(), World::request(1, "hello"));
+    let run = new.run.clone();
+    let limits = Limits::within(Duration::from_secs(25));
+    tokio::select! {
+        _ = engine.create_and_drive(new, limits, None) => panic!("it waits for the model"),
+        () = world.calls(1) => {}
+    }
+    let died_at = world.now();
+    let takes_over = |event: &Event| matches!(event, Event::TakenOver { .. });
+    let ms = noticed_after_ms(&world, &run, died_at, takes_over).await;
+    assert!(ms <= 30_000 + 3_000, "{ms} ms");
 }
 
 #[tokio::test]

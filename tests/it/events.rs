@@ -125,7 +125,9 @@ async fn samples_of_the_queues_are_worked_through() {
 }
 
 #[tokio::test]
-async fn the_sample_of_the_schedule_is_a_sweep() {
+async fn samples_of_the_schedule_and_of_its_queue_are_sweeps() {
     let event = sample::<EventBridgeEvent<Value>>("janitor-schedule.json");
+    assert_eq!(invoke(shared(), "janitor", event).await, b"null");
+    let event = sample::<SqsEvent>("janitor-sweep.json");
     assert_eq!(invoke(shared(), "janitor", event).await, b"null");
 }

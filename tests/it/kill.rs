@@ -88,7 +88,7 @@ async fn kill(running: &Running) -> Vec<u64> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_functions_lose_nothing_and_do_nothing_twice() {
-    let running = Running::mortal().await;
+    let running = Running::own().await;
     let client = running.demo();
     let definition =
         json!({"model": "local.tools-100", "tools": ["calculator", "slow_research", "wait"]});

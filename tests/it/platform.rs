@@ -10,7 +10,6 @@ use dev::{Cloud, CloudConfig, Keys, Launch, Platform, TENANT};
 use domain::id::{KeyId, TenantId};
 use domain::tenant::Tenant;
 use local::lambda::LineSink;
-use queue::Beat;
 use store::{ApiKey, Store};
 use tokio::process::Command;
 use tokio::runtime::Runtime;
@@ -135,12 +134,6 @@ impl Running {
         Self::start(Cloud::open(None, CloudConfig::default()).await.unwrap()).await
     }
 
-    /// One whose functions are going to die.
-    pub(crate) async fn mortal() -> Self {
-        let cloud = Cloud::open(None, without_long_silence()).await;
-        Self::start(cloud.unwrap()).await
-    }
-
     pub(crate) fn cloud(&self) -> &Cloud {
         &self.platform.cloud
     }
@@ -204,15 +197,6 @@ impl Running {
     pub(crate) fn last_lines(&self) -> String {
         let kept = self.lines.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.iter().cloned().collect::<Vec<_>>().join("\n")
-    }
-}
-
-/// Stand-ins whose queues notice as soon who dies before the first heartbeat as who dies after it. On AWS a queue must hide
-/// a message for as long as its function may run.
-pub(crate) fn without_long_silence() -> CloudConfig {
-    CloudConfig {
-        visibility: Beat::default().visibility,
-        ..CloudConfig::default()
     }
 }
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use aws_lambda_events::sqs::SqsEvent;
-use dev::{Cloud, QUEUES};
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
+use dev::{Cloud, CloudConfig, QUEUES};
 use domain::agent::{Agent, AgentRef};
 use domain::caps::Caps;
 use domain::id::{AgentId, RunId, TenantId};
@@ -21,7 +21,7 @@ use store::Store;
 use tokio::task::JoinSet;
 
 use crate::invariants;
-use crate::platform::{onboard, without_long_silence};
+use crate::platform::onboard;
 
 /// How often the janitor looks (template: every minute).
 const JANITOR_EVERY_MS: u64 = 60_000;
@@ -75,7 +75,7 @@ pub(crate) fn tenant() -> TenantId {
 impl World {
     /// A new world with one agent, named `agent`.
     pub(crate) async fn new(definition: Value) -> Self {
-        let cloud = Cloud::open(None, without_long_silence()).await.unwrap();
+        let cloud = Cloud::open(None, CloudConfig::default()).await.unwrap();
         let jumped_ms = Arc::new(AtomicU64::new(0));
         let jumped = jumped_ms.clone();
         // No two looks see the same instant, as on a machine that is slow.
@@ -157,6 +157,37 @@ impl World {
         Process(tasks)
     }
 
+    /// A delivery that nobody handles.
+    pub(crate) async fn receive(&self, queue: &str) -> Vec<Received> {
+        self.cloud
+            .queues
+            .receive(queue, BATCH, Duration::ZERO)
+            .await
+    }
+
+    /// Waits until the model was called that often.
+    pub(crate) async fn calls(&self, calls: u64) {
+        while self.cloud.models.calls() < calls {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Waits until one more such request was answered.
+    pub(crate) async fn requested(&self, operation: &str) {
+        let before = self.cloud.meter.snapshot();
+        while self
+            .cloud
+            .meter
+            .snapshot()
+            .since(&before)
+            .of(operation)
+            .requests
+            == 0
+        {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     /// A moment for those who are at work; while nobody is, time jumps, and the janitor looks once a minute.
     pub(crate) async fn pass(&self) {
         let was_quiet = self.is_quiet();
@@ -182,13 +213,14 @@ impl World {
         self.busy.load(Ordering::Relaxed) == 0 && visible.sum::<usize>() == 0
     }
 
-    /// Waits until no queue holds a message, so that no process has anything to do.
+    /// Waits until no queue holds a message about a run, so that no process has anything to do.
     pub(crate) async fn idle(&self) {
         let is_empty = |queue| {
             let depth = self.cloud.queues.depth(queue);
             depth.visible + depth.in_flight + depth.delayed == 0
         };
-        while !QUEUES.into_iter().all(is_empty) {
+        let queues = QUEUES.into_iter().filter(|queue| *queue != "sweeps");
+        while !queues.clone().all(is_empty) {
             self.pass().await;
         }
     }
@@ -287,10 +319,12 @@ async fn deliver(serving: Serving, batch: Vec<Received>, _busy: Busy) {
         ..
     } = serving;
     let event = event(queue, &batch);
-    let response = if queue == "tasks" {
-        worker::handle(&engine, event).await
-    } else {
-        orchestrator::handle(&engine, event, delivery.remaining).await
+    let response = match queue {
+        "tasks" => worker::handle(&engine, event).await,
+        // What fails is delivered again.
+        "sweeps" if janitor::sweep(&engine, &event).await.is_err() => return,
+        "sweeps" => SqsBatchResponse::default(),
+        _ => orchestrator::handle(&engine, event, delivery.remaining).await,
     };
     let failed = |message: &Received| {
         response

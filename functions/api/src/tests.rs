@@ -34,7 +34,7 @@ use tower::ServiceExt as _;
 use super::*;
 
 const NOW: At = At(1_700_000_000_000);
-const QUEUES: [&str; 4] = ["interactive", "standard", "batch", "tasks"];
+const QUEUES: [&str; 5] = ["interactive", "standard", "batch", "tasks", "sweeps"];
 
 /// A platform of its own.
 struct World {
@@ -94,12 +94,19 @@ async fn world() -> World {
         store::Config::new("skein", "payloads", *b"a secret that only tests may know"),
     );
     store.provision().await.unwrap();
-    let [interactive_url, standard_url, batch_url, tasks_url] = QUEUES.map(local::sqs::url);
+    let [
+        interactive_url,
+        standard_url,
+        batch_url,
+        tasks_url,
+        sweeps_url,
+    ] = QUEUES.map(local::sqs::url);
     let config = queue::Config {
         interactive_url,
         standard_url,
         batch_url,
         tasks_url,
+        sweeps_url,
         timers: None,
         beat: Beat::default(),
     };
@@ -245,9 +252,8 @@ impl World {
             first: None,
             handed_over_by: None,
             hops: 0,
-            message_id: None,
             wakes_at: None,
-            redelivered: false,
+            revives: false,
             limits: engine::Limits::within(Duration::from_secs(60)),
             listener: None,
         };

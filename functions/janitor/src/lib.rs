@@ -1,10 +1,24 @@
-//! A schedule in, once a minute: wakes runs that are stuck, and tells how full the queues are.
+//! The sweeps queue in, at the instants at which runs may be stuck, and a schedule, once a minute: wakes runs that are stuck.
+//! Once a minute it also tells how full the queues are.
 
+use aws_lambda_events::sqs::SqsEvent;
 use domain::run::Lane;
 use engine::{Engine, Error, Swept};
 use lambda_runtime::{LambdaEvent, service_fn};
-use serde_json::Value;
+use queue::{Message as _, SweepMessage};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use telemetry::{Gauges, Unit};
+
+/// What brings the janitor.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub enum Cause {
+    /// Somebody expects that runs may be stuck by now.
+    Sweeps(SqsEvent),
+    /// A minute is over.
+    Tick(IgnoredAny),
+}
 
 /// Serves until Lambda ends the process.
 ///
@@ -14,22 +28,48 @@ pub async fn run() -> Result<(), lambda_runtime::Error> {
     telemetry::init("janitor");
     let engine = wiring::engine()?;
     let gauges = wiring::gauges("janitor");
-    lambda_runtime::run_concurrent(service_fn(move |_: LambdaEvent<Value>| {
+    lambda_runtime::run_concurrent(service_fn(move |event: LambdaEvent<Cause>| {
         let (engine, gauges) = (engine.clone(), gauges.clone());
         async move {
-            Box::pin(handle(&engine, &gauges)).await?;
+            match event.payload {
+                Cause::Sweeps(messages) => Box::pin(sweep(&engine, &messages)).await?,
+                Cause::Tick(_) => Box::pin(tick(&engine, &gauges)).await?,
+            };
             Ok::<_, lambda_runtime::Error>(())
         }
     }))
     .await
 }
 
-/// Sweeps once. Gauges are best effort: a sweep is worth having without them.
+/// Sweeps once for all messages of a delivery. What is no such message is logged and let go: the watch is swept by the
+/// minute all the same.
 ///
 /// # Errors
-/// When the sweep fails; the next one begins where it matters most.
-pub async fn handle(engine: &Engine, gauges: &Gauges) -> Result<Swept, Error> {
-    let swept = engine.sweep().await?;
+/// When the sweep fails; the messages are delivered again.
+pub async fn sweep(engine: &Engine, event: &SqsEvent) -> Result<Swept, Error> {
+    let mut newest = None;
+    let mut again = false;
+    for record in &event.records {
+        match SweepMessage::parse(record.body.as_deref().unwrap_or_default()) {
+            Ok(message) => newest = newest.max(Some(message.up_to)),
+            Err(error) => tracing::error!(
+                message_id = record.message_id,
+                error = &error as &dyn std::error::Error,
+                "a queue message is malformed"
+            ),
+        }
+        let received = record.attributes.get("ApproximateReceiveCount");
+        again |= received.is_some_and(|count| count != "1");
+    }
+    let Some(newest) = newest else {
+        return Ok(Swept::default());
+    };
+    let swept = engine.sweep_up_to(newest, again).await?;
+    tell(swept);
+    Ok(swept)
+}
+
+fn tell(swept: Swept) {
     if swept.woken > 0 {
         tracing::info!(
             due = swept.due,
@@ -37,6 +77,15 @@ pub async fn handle(engine: &Engine, gauges: &Gauges) -> Result<Swept, Error> {
             "stuck runs were woken"
         );
     }
+}
+
+/// Sweeps, and reports gauges. They are best effort: a sweep is worth having without them.
+///
+/// # Errors
+/// When the sweep fails; the next one begins where it matters most.
+pub async fn tick(engine: &Engine, gauges: &Gauges) -> Result<Swept, Error> {
+    let swept = engine.sweep().await?;
+    tell(swept);
     let mut values = vec![
         ("runs_due", Unit::Count, count(swept.due)),
         ("runs_woken", Unit::Count, count(swept.woken)),

@@ -53,9 +53,8 @@ async fn drive(engine: &Engine, record: Record<RunMessage>, limits: Limits) -> D
         first: message.first.filter(|_| is_fresh).map(|first| first.commit),
         handed_over_by: message.handed_over_by,
         hops: message.hops,
-        message_id: Some(record.message_id),
         wakes_at: message.wakes_at,
-        redelivered: !is_fresh,
+        revives: message.revives || !is_fresh,
         limits,
         listener: None,
     };
@@ -83,9 +82,9 @@ fn disposition(driven: &Result<Outcome, Error>, is_fresh: bool, now: At) -> Disp
             | Outcome::Missing
             | Outcome::Exists(_),
         ) => Disposition::Done,
-        // The driver that holds the run has a message of its own, unless this is that message, delivered again after a crash
-        // or twice.
-        Ok(Outcome::Held { by_twin: false, .. }) if is_fresh => Disposition::Done,
+        // The driver that holds the run has a message of its own, unless this is that message, delivered again after a
+        // crash. Should both be gone, the watch finds the run.
+        Ok(Outcome::Held { .. }) if is_fresh => Disposition::Done,
         Ok(Outcome::Held { until, .. }) => {
             let wait_ms = until.since_ms(now) + AFTER_CLAIM_MS;
             Disposition::After(Duration::from_millis(wait_ms))
@@ -114,16 +113,11 @@ mod tests {
 
     #[test]
     fn only_the_holders_own_message_waits_for_its_end() {
-        let held = |by_twin| {
-            Ok(Outcome::Held {
-                until: NOW.plus_ms(4_000),
-                by_twin,
-            })
-        };
+        let until = NOW.plus_ms(4_000);
+        let held = Ok(Outcome::Held { until });
+        assert_eq!(disposition(&held, true, NOW), Disposition::Done);
         let after = Disposition::After(Duration::from_secs(5));
-        let fresh = [false, true].map(|by_twin| disposition(&held(by_twin), true, NOW));
-        assert_eq!(fresh, [Disposition::Done, after]);
-        assert_eq!(disposition(&held(false), false, NOW), after);
+        assert_eq!(disposition(&held, false, NOW), after);
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Task queue in: performs the tool calls that take long, and writes their answers into the runs' logs.
 
+use std::time::Duration;
+
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
-use engine::Engine;
+use engine::{Engine, Performed};
 use lambda_runtime::{LambdaEvent, service_fn};
 use queue::{Disposition, Record, ToolMessage};
 
@@ -31,7 +33,13 @@ pub async fn handle(engine: &Engine, event: SqsEvent) -> SqsBatchResponse {
 async fn perform(engine: &Engine, record: Record<ToolMessage>) -> Disposition {
     let message = record.message;
     match Box::pin(engine.perform_tool(&message)).await {
-        Ok(_) => Disposition::Done,
+        Ok(Performed::Done | Performed::Missing) => Disposition::Done,
+        // Whoever performs the call has a message of its own, unless this is that message, delivered again after a crash.
+        // Should both be gone, the watch finds the run.
+        Ok(Performed::Held { .. }) if record.receive_count == 1 => Disposition::Done,
+        Ok(Performed::Held { until }) => {
+            Disposition::After(Duration::from_millis(until.since_ms(engine.now())))
+        }
         Err(error) => {
             tracing::error!(
                 tenant.id = %message.tenant,

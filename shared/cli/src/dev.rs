@@ -33,7 +33,6 @@ pub(crate) async fn dev(args: Dev) -> Result<ExitCode, Failure> {
         path,
         CloudConfig {
             bridge: bridge.clone(),
-            ..CloudConfig::default()
         },
     )
     .await

@@ -24,7 +24,13 @@ use queue::{Beat, Queue};
 use store::Store;
 
 /// The queues, as the template names them; each has a dead-letter queue of the same name with `-dlq` behind it.
-pub const QUEUES: [&str; 4] = ["runs-interactive", "runs-standard", "runs-batch", "tasks"];
+pub const QUEUES: [&str; 5] = [
+    "runs-interactive",
+    "runs-standard",
+    "runs-batch",
+    "tasks",
+    "sweeps",
+];
 /// The table's name.
 pub(crate) const TABLE: &str = "skein";
 /// The bucket's name.
@@ -36,29 +42,24 @@ pub(crate) const CURSOR_SECRET: &str = "a-secret-for-this-machine-alone-not-for-
 
 /// How often a message is delivered before it goes to its dead-letter queue (template: `maxReceiveCount`).
 const MAX_RECEIVES: u32 = 10;
-/// Visibility timeout of the queues (S1-08).
-const VISIBILITY: Duration = Duration::from_secs(300);
+/// How long a queue hides a delivered message, in seconds, until the first heartbeat says otherwise: at least as long as the
+/// function that it feeds may run, as AWS demands (template: `VisibilityTimeout`; S1-08).
+fn visibility_s(queue: &str) -> u32 {
+    match queue {
+        "tasks" => 900,
+        "sweeps" => 60,
+        _ => 300,
+    }
+}
 
 /// The first wait before a retry without sockets: nothing there needs time to recover.
 const FIRST_BACKOFF: Duration = Duration::from_millis(5);
 
 /// How the stand-ins are to be.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct CloudConfig {
     /// An OpenAI-compatible server for models whose id does not start with `local.`.
     pub bridge: Option<Bridge>,
-    /// How long a queue hides a message once it is delivered, until the first heartbeat says otherwise: so late is noticed
-    /// who dies before that. In whole seconds.
-    pub visibility: Duration,
-}
-
-impl Default for CloudConfig {
-    fn default() -> Self {
-        Self {
-            bridge: None,
-            visibility: VISIBILITY,
-        }
-    }
 }
 
 /// The stand-ins of every AWS service that the platform uses. A clone shares all of them.
@@ -111,7 +112,7 @@ impl Cloud {
             let attributes = BTreeMap::from([
                 (
                     "VisibilityTimeout".to_owned(),
-                    config.visibility.as_secs().to_string(),
+                    visibility_s(name).to_string(),
                 ),
                 ("RedrivePolicy".to_owned(), redrive.to_string()),
             ]);
@@ -174,12 +175,13 @@ impl Cloud {
     /// The queues as functions see them, without sockets.
     #[must_use]
     pub fn queue(&self) -> Queue {
-        let [interactive, standard, batch, tasks] = QUEUES.map(sqs::url);
+        let [interactive, standard, batch, tasks, sweeps] = QUEUES.map(sqs::url);
         let config = queue::Config {
             interactive_url: interactive,
             standard_url: standard,
             batch_url: batch,
             tasks_url: tasks,
+            sweeps_url: sweeps,
             timers: Some(queue::Timers {
                 group: "skein".to_owned(),
                 role_arn: "arn:aws:iam::000000000000:role/skein".to_owned(),
@@ -215,7 +217,7 @@ impl Cloud {
         &self,
         endpoints: &BTreeMap<&'static str, String>,
     ) -> BTreeMap<String, String> {
-        let [interactive, standard, batch, tasks] = QUEUES.map(sqs::url);
+        let [interactive, standard, batch, tasks, sweeps] = QUEUES.map(sqs::url);
         let mut environment: BTreeMap<String, String> = [
             ("AWS_ACCESS_KEY_ID", "local".to_owned()),
             ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
@@ -229,6 +231,7 @@ impl Cloud {
             ("SKEIN_QUEUE_STANDARD", standard),
             ("SKEIN_QUEUE_BATCH", batch),
             ("SKEIN_QUEUE_TASKS", tasks),
+            ("SKEIN_QUEUE_SWEEPS", sweeps),
             ("SKEIN_CURSOR_SECRET", CURSOR_SECRET.to_owned()),
             ("SKEIN_SCHEDULER_GROUP", "skein".to_owned()),
             (

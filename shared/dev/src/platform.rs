@@ -20,7 +20,7 @@ pub const FUNCTIONS: [(&str, u64, u32, usize); 5] = [
     ("stream", 900, 256, 256),
     ("orchestrator", 300, 256, RUN_BATCHES),
     ("worker", 900, 256, TASK_BATCHES),
-    ("janitor", 60, 128, 1),
+    ("janitor", 55, 128, 1 + SWEEPS),
 ];
 
 /// Deliveries of runs that are driven at the same time. Runs that come one by one are deliveries of one, and most of a run's
@@ -28,8 +28,10 @@ pub const FUNCTIONS: [(&str, u64, u32, usize); 5] = [
 const RUN_BATCHES: usize = 128;
 /// Deliveries of tool calls that are performed at the same time.
 const TASK_BATCHES: usize = 32;
-/// How often the janitor looks. EventBridge allows no less than a minute; a person at a laptop should not wait that long.
-const JANITOR_EVERY: Duration = Duration::from_secs(10);
+/// Sweeps at the same time (template: the least that an event source takes).
+const SWEEPS: usize = 2;
+/// How often the janitor looks without being asked to (template: once a minute).
+const JANITOR_EVERY: Duration = Duration::from_secs(60);
 /// Messages in one event (template: `BatchSize`).
 const BATCH_SIZE: usize = 10;
 
@@ -90,10 +92,10 @@ impl Platform {
             lines: launch.lines,
         });
         for queue in QUEUES {
-            let (function, max_concurrency) = if queue == "tasks" {
-                ("worker", TASK_BATCHES)
-            } else {
-                ("orchestrator", RUN_BATCHES)
+            let (function, max_concurrency) = match queue {
+                "tasks" => ("worker", TASK_BATCHES),
+                "sweeps" => ("janitor", SWEEPS),
+                _ => ("orchestrator", RUN_BATCHES),
             };
             let mapping = Mapping {
                 queue: queue.to_owned(),

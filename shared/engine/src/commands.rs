@@ -7,20 +7,18 @@ use domain::budget::Denial;
 use domain::caps::Caps;
 use domain::id::{DriverId, KeyId, ProjectId, RunId, TenantId};
 use domain::run::{
-    Command, Commit, Created, Event, Head, Known, Lane, Rejection, State, Status, ToolOutcome,
-    advance, decide, evolve, fold,
+    Command, Commit, Created, Event, Head, Known, Lane, Rejection, State, Status, advance, decide,
+    evolve, fold,
 };
 use domain::time::At;
-use queue::{RunMessage, ToolMessage};
+use queue::RunMessage;
 use serde_json::Value;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::admission::{Entrance, MAX_TRIES, Refusal};
 use crate::drive::{Limits, Outcome, Signal};
-use crate::driver::Driver;
-use crate::name::new_driver;
+use crate::driver::{Driver, new_driver};
 use crate::put::Put;
-use crate::tools::Call;
 use crate::{Engine, Error};
 
 /// Races that a writer from outside loses before it gives up: each loss means that the run moved on.
@@ -218,7 +216,7 @@ impl Engine {
         let Some(known) = self.known(&new.tenant, &new.agent).await? else {
             return Ok(Outcome::Missing);
         };
-        let id = new_driver(None);
+        let id = new_driver();
         let founded = Box::pin(self.found(&new, Some((&known, &id)))).await?;
         let (state, commit) = match founded {
             Founded::New(state, commit) => (state, commit),
@@ -254,58 +252,6 @@ impl Engine {
             reason,
         };
         let recorded = self.record(tenant, run, &command).await?;
-        if let Recorded::Done(state) = &recorded
-            && !state.status.is_terminal()
-        {
-            self.wake(state).await?;
-        }
-        Ok(recorded)
-    }
-
-    /// Performs a tool call that was sent to the worker and writes its answer into the run's log. A call that is settled,
-    /// or whose run is over, is left alone.
-    ///
-    /// # Errors
-    /// [`Error`] when the table or the queue fails; the message may be delivered again.
-    pub async fn perform_tool(&self, message: &ToolMessage) -> Result<Recorded, Error> {
-        let metered = self.metered(&message.run);
-        Box::pin(metered.perform_tool_metered(message)).await
-    }
-
-    async fn perform_tool_metered(&self, message: &ToolMessage) -> Result<Recorded, Error> {
-        let (tenant, run) = (&message.tenant, &message.run);
-        let Some(loaded) = self.store.load(tenant, run).await? else {
-            return Ok(Recorded::Missing);
-        };
-        if !is_open(&loaded.state, message) {
-            if !loaded.state.status.is_terminal() {
-                self.wake(&loaded.state).await?;
-            }
-            return Ok(Recorded::Done(Box::new(loaded.state)));
-        }
-        let timeout_ms = message.due_at.since_ms(self.now());
-        let call = Call {
-            tool: &message.tool,
-            arguments: &message.arguments,
-            effect: &message.effect,
-            timeout_ms,
-        };
-        let outcome = self.tools.call(call).await;
-        self.return_tool(message, outcome).await
-    }
-
-    async fn return_tool(
-        &self,
-        message: &ToolMessage,
-        outcome: ToolOutcome,
-    ) -> Result<Recorded, Error> {
-        let command = Command::Returned {
-            frame: message.frame.clone(),
-            step: message.step,
-            call: message.call,
-            outcome,
-        };
-        let recorded = self.record(&message.tenant, &message.run, &command).await?;
         if let Recorded::Done(state) = &recorded
             && !state.status.is_terminal()
         {
@@ -392,12 +338,4 @@ impl Engine {
 pub(crate) fn lane(state: &State) -> Lane {
     let created = state.created.as_ref();
     created.map(|created| created.lane).unwrap_or_default()
-}
-
-/// Whether the call that a message asks for is still to be answered.
-fn is_open(state: &State, message: &ToolMessage) -> bool {
-    domain::run::outstanding(state).iter().any(|effect| {
-        matches!(effect, domain::run::Effect::CallTool { frame, step, call, .. }
-            if (frame, *step, *call) == (&message.frame, message.step, message.call))
-    })
 }

@@ -9,8 +9,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
 use crate::admission::Refusal;
-use crate::driver::{Driver, Step};
-use crate::name::new_driver;
+use crate::driver::{Driver, Step, new_driver};
 use crate::report::report;
 use crate::tenants::OPERATOR;
 use crate::{Engine, Error, Recorded};
@@ -28,13 +27,11 @@ pub struct Work {
     pub handed_over_by: Option<DriverId>,
     /// How often it was sent from driver to driver; the message that brought it here says so.
     pub hops: u32,
-    /// SQS's id of the message that brought it here, if one did.
-    pub message_id: Option<String>,
     /// The instant that its message was to wake it at, if it was sent for that.
     pub wakes_at: Option<At>,
-    /// Whether the message was delivered before: then whoever had it may have died anywhere, even between parking the run
-    /// and sending what the run waits for.
-    pub redelivered: bool,
+    /// Whether the message was delivered before, or sent since the run showed no life: then whoever had it may have died
+    /// anywhere, even between parking the run and sending what it waits for.
+    pub revives: bool,
     /// How long this driver may stay.
     pub limits: Limits,
     /// Who listens while the run is driven. The driver hands over when the listener goes.
@@ -94,9 +91,6 @@ pub enum Outcome {
     Held {
         /// When that driver's claim ends unless renewed.
         until: At,
-        /// Whether that driver came by the same message, delivered twice: without the message nothing would bring back what
-        /// it began, should it die.
-        by_twin: bool,
     },
     /// It waits for its turn: as many of the tenant's runs are under way as may be.
     Waiting(Box<State>),
@@ -153,16 +147,13 @@ impl Engine {
                 Recorded::Missing => return Ok(Outcome::Missing),
             }
         }
-        let id = new_driver(work.message_id.as_deref());
+        let id = new_driver();
         let driver = Driver::new(self, state, id, work.limits, work.listener);
         let Some(mut driver) = driver.await? else {
             return Ok(Outcome::Missing);
         };
         driver.came_by(work.hops, tail);
-        if !work.redelivered {
-            if let Some(held) = driver.parked_by_twin() {
-                return Ok(held);
-            }
+        if !work.revives {
             driver.trust_the_park(work.wakes_at);
         }
         if suspended {
@@ -195,7 +186,7 @@ async fn run_to_outcome(
     let mut refused = first.err();
     loop {
         match refused {
-            Some(Rejection::Held { until }) => return Ok(driver.held(until)),
+            Some(Rejection::Held { until }) => return Ok(Outcome::Held { until }),
             Some(Rejection::Missing) => return Ok(Outcome::Missing),
             Some(Rejection::Exists) | None => {}
         }

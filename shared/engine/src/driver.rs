@@ -17,9 +17,9 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
+use uuid::Uuid;
 
 use crate::drive::{Limits, Outcome, Signal};
-use crate::name::are_twins;
 use crate::put::Put;
 use crate::tenants::OPERATOR;
 use crate::{Engine, Error};
@@ -27,11 +27,17 @@ use crate::{Engine, Error};
 /// How long an outcome may wait for company before it is committed on its own. Bounds what a crash can lose.
 const LINGER: Duration = Duration::from_millis(50);
 /// How often a driver renews its claim and looks whether somebody else wrote to the log.
-const BEAT: Duration = Duration::from_secs(10);
+pub(crate) const BEAT: Duration = Duration::from_secs(10);
 /// Commits between two snapshots.
 const SNAPSHOT_EVERY: u64 = 100;
 
 pub(crate) type Ended = Result<Option<Command>, Error>;
+
+/// A new name for a driver or a worker: a claim is never mistaken for an earlier one of the same process.
+pub(crate) fn new_driver() -> DriverId {
+    let name = Uuid::new_v4().simple().to_string();
+    DriverId::parse(&name).expect("32 hexadecimal digits are a driver id")
+}
 
 /// What one round came to.
 pub(crate) enum Step {
@@ -128,13 +134,6 @@ impl<'a> Driver<'a> {
         &self.state
     }
 
-    /// Another driver holds the run until then.
-    pub(crate) fn held(&self, until: At) -> Outcome {
-        let holder = self.state.driver.as_ref();
-        let by_twin = holder.is_some_and(|(holder, _)| are_twins(holder, &self.id));
-        Outcome::Held { until, by_twin }
-    }
-
     /// How often the run was sent from driver to driver.
     pub(crate) fn hops(&self) -> u32 {
         self.hops
@@ -157,14 +156,6 @@ impl<'a> Driver<'a> {
             .into_iter()
             .filter(run::Effect::is_elsewhere);
         self.begun.extend(sent.map(|effect| effect.key()));
-    }
-
-    /// Who parked the run came by the same message and may not have sent yet what the run waits for.
-    pub(crate) fn parked_by_twin(&self) -> Option<Outcome> {
-        let (_, wrote_at) = self.state.driver.as_ref()?;
-        let outcome = self.held(wrote_at.plus_ms(run::LEASE_MS));
-        let by_twin = matches!(outcome, Outcome::Held { by_twin: true, .. });
-        (by_twin && self.state.parked.is_some()).then_some(outcome)
     }
 
     /// Claims the run.

@@ -13,7 +13,6 @@ mod drive;
 mod driver;
 mod error;
 mod known;
-mod name;
 mod perform;
 mod put;
 mod report;
@@ -32,8 +31,10 @@ pub use drive::{Limits, Outcome, Signal, Work};
 pub use error::Error;
 use gateway::Gateway;
 use known::Definitions;
+pub use perform::Performed;
 use queue::Queue;
 use store::Store;
+use sweep::Sweeps;
 pub use sweep::Swept;
 use tenants::Tenants;
 use tools::Tools;
@@ -55,6 +56,7 @@ pub struct Engine {
     definitions: Arc<Definitions>,
     tenants: Arc<Tenants>,
     turnstile: Arc<Turnstile>,
+    sweeps: Arc<Sweeps>,
     usage: Option<Arc<Usage>>,
     clock: Clock,
 }
@@ -83,6 +85,7 @@ impl Engine {
             definitions: Arc::new(Definitions::new()),
             tenants: Arc::new(Tenants::new()),
             turnstile: Arc::default(),
+            sweeps: Arc::default(),
             usage: None,
             clock,
         }

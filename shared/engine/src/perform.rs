@@ -1,19 +1,37 @@
 //! Performing what the log owes the world.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
-use domain::run::{Command, Effect, Error as RunError, ErrorCode, Known, State, decide};
+use domain::id::DriverId;
+use domain::run::{Command, Effect, Error as RunError, ErrorCode, Known, LEASE_MS, State, decide};
+use domain::time::At;
 use domain::tool::Place;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use queue::ToolMessage;
+use store::Claimed;
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::commands::{Tried, lane};
+use crate::commands::{Recorded, Tried, lane};
 use crate::drive::Signal;
-use crate::driver::Ended;
+use crate::driver::{BEAT, Ended, new_driver};
 use crate::tools::Call;
 use crate::{Engine, Error};
+
+/// What became of a tool call that was sent to the worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Performed {
+    /// Its answer stands in the log, or none is asked for any more.
+    Done,
+    /// Another worker has claimed it until then.
+    Held {
+        /// When that claim ends unless renewed.
+        until: At,
+    },
+    /// There is no such run.
+    Missing,
+}
 
 impl Engine {
     /// Begins an effect. What it resolves to is the command that tells the run of its end; nothing for an effect whose end
@@ -122,6 +140,84 @@ impl Engine {
         }
     }
 
+    /// Performs a tool call that was sent to the worker and writes its answer into the run's log. A call that is settled,
+    /// whose run is over, or that another worker performs, is left alone.
+    ///
+    /// # Errors
+    /// [`Error`] when the table or the queue fails; the message may be delivered again.
+    pub async fn perform_tool(&self, message: &ToolMessage) -> Result<Performed, Error> {
+        let metered = self.metered(&message.run);
+        Box::pin(metered.perform_tool_metered(message)).await
+    }
+
+    async fn perform_tool_metered(&self, message: &ToolMessage) -> Result<Performed, Error> {
+        let Some(loaded) = self.store.load(&message.tenant, &message.run).await? else {
+            return Ok(Performed::Missing);
+        };
+        if !is_open(&loaded.state, message) {
+            if !loaded.state.status.is_terminal() {
+                self.wake(&loaded.state).await?;
+            }
+            return Ok(Performed::Done);
+        }
+        let (worker, now) = (new_driver(), self.now());
+        let claim = self.store.claim_call(claimed(message), &worker, now);
+        if !claim.await? {
+            let until = now.plus_ms(LEASE_MS);
+            return Ok(Performed::Held { until });
+        }
+        let call = Call {
+            tool: &message.tool,
+            arguments: &message.arguments,
+            effect: &message.effect,
+            timeout_ms: message.due_at.since_ms(now),
+        };
+        let outcome = tokio::select! {
+            biased;
+            outcome = self.tools.call(call) => outcome,
+            never = self.keep_claim(message, &worker) => match never {},
+        };
+        let command = Command::Returned {
+            frame: message.frame.clone(),
+            step: message.step,
+            call: message.call,
+            outcome,
+        };
+        let recorded = self.record(&message.tenant, &message.run, &command).await?;
+        let Recorded::Done(state) = recorded else {
+            return Ok(Performed::Missing);
+        };
+        if !state.status.is_terminal() {
+            self.wake(&state).await?;
+        }
+        Ok(Performed::Done)
+    }
+
+    /// Shows that the worker is alive for as long as its call may take. A beat that fails costs nothing but time: whoever
+    /// performs the call as well meets its answer in the log.
+    async fn keep_claim(&self, message: &ToolMessage, worker: &DriverId) -> Infallible {
+        loop {
+            tokio::time::sleep(BEAT).await;
+            let now = self.now();
+            if now > message.due_at {
+                std::future::pending::<()>().await;
+            }
+            let (tenant, run) = (&message.tenant, &message.run);
+            match self.store.claim_call(claimed(message), worker, now).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    tracing::warn!(tenant.id = %tenant, run.id = %run, "a worker lost its claim of a call");
+                }
+                Err(error) => tracing::warn!(
+                    tenant.id = %tenant,
+                    run.id = %run,
+                    error = %telemetry::chain(&error),
+                    "a worker's claim of a call was not renewed"
+                ),
+            }
+        }
+    }
+
     /// Ends a run that cannot be decided on at all.
     pub(crate) async fn fail(
         &self,
@@ -140,4 +236,22 @@ impl Engine {
             Tried::Raced | Tried::Denied(_) => Err(store::Error::Raced.into()),
         }
     }
+}
+
+fn claimed(message: &ToolMessage) -> Claimed<'_> {
+    Claimed {
+        tenant: &message.tenant,
+        run: &message.run,
+        frame: &message.frame,
+        step: message.step,
+        call: message.call,
+    }
+}
+
+/// Whether the call that a message asks for is still to be answered.
+fn is_open(state: &State, message: &ToolMessage) -> bool {
+    domain::run::outstanding(state).iter().any(|effect| {
+        matches!(effect, Effect::CallTool { frame, step, call, .. }
+            if (frame, *step, *call) == (&message.frame, message.step, message.call))
+    })
 }

@@ -79,8 +79,9 @@ impl Engine {
         let head = moves_head.then(|| Head::of(state));
         let (store, tenant, run) = (&self.store, &state.tenant, &state.run);
         if let Some(head) = head.as_ref().filter(|_| commit.first == 1) {
-            let created = Box::pin(store.create_charged(tenant, head, commit, charge)).await?;
-            return Ok(match created {
+            let created = Box::pin(store.create_charged(tenant, head, commit, charge));
+            let (created, ()) = tokio::join!(created, self.watch(head));
+            return Ok(match created? {
                 Creation::New => Put::Done,
                 Creation::Exists(head) => Put::Exists(head),
                 Creation::Denied(denial) => Put::Denied(denial),
@@ -88,8 +89,12 @@ impl Engine {
             });
         }
         let written = store.append_charged(tenant, run, commit, head.as_ref(), charge);
-        let written = Box::pin(written).await?;
-        match written {
+        let written = Box::pin(written);
+        let written = match &head {
+            Some(head) => tokio::join!(written, self.watch(head)).0,
+            None => written.await,
+        };
+        match written? {
             Written::Done { waiting } => {
                 if waiting {
                     self.next_in_line(&state.tenant).await;
@@ -98,6 +103,13 @@ impl Engine {
             }
             Written::Denied(denial) => Ok(Put::Denied(denial)),
             Written::Stale => Ok(Put::Stale),
+        }
+    }
+
+    /// Has the janitor come when the run of this head is to be looked at.
+    async fn watch(&self, head: &Head) {
+        if let Some(at) = head.watch_at {
+            self.expect_sweep(at).await;
         }
     }
 }

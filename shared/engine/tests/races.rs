@@ -10,7 +10,7 @@ use dev::{Cloud, CloudConfig};
 use domain::agent::{Agent, AgentRef};
 use domain::caps::Caps;
 use domain::id::{AgentId, DriverId, RunId, TenantId};
-use domain::run::{Commit, Lane, Status};
+use domain::run::{Commit, LEASE_MS, Lane, Status};
 use domain::tenant::Tenant;
 use domain::time::At;
 use skein_engine::{Admitted, Engine, Limits, NewRun, Outcome, Work};
@@ -81,9 +81,8 @@ impl World {
             first,
             handed_over_by,
             hops: 0,
-            message_id: None,
             wakes_at: None,
-            redelivered: false,
+            revives: false,
             limits: Limits::within(remaining),
             listener: None,
         };
@@ -120,7 +119,7 @@ async fn an_outdated_message_does_not_take_a_run_from_a_driver_that_renewed_its_
     let outdated = world.creation().await;
     let outcome = world.drive(outdated, None, Duration::from_secs(60)).await;
     assert!(
-        matches!(outcome, Outcome::Held { until, .. } if until == At(NOW + 55_000)),
+        matches!(outcome, Outcome::Held { until, .. } if until == At(NOW + 25_000 + LEASE_MS)),
         "{outcome:?}"
     );
 }

@@ -15,6 +15,8 @@ pub struct Config {
     pub batch_url: String,
     /// URL of the task queue, which carries tool calls to the worker.
     pub tasks_url: String,
+    /// URL of the queue that brings the janitor at the instants at which a run may be stuck.
+    pub sweeps_url: String,
     /// How delays over 15 minutes are kept; none leaves them to repeated delays.
     pub timers: Option<Timers>,
     /// How deliveries are held.
@@ -73,6 +75,7 @@ impl Config {
             &self.standard_url,
             &self.batch_url,
             &self.tasks_url,
+            &self.sweeps_url,
         ]
         .into_iter()
         .map(String::as_str)
@@ -97,6 +100,7 @@ mod tests {
             standard_url: url("runs-standard"),
             batch_url: url("runs-batch"),
             tasks_url: url("tasks"),
+            sweeps_url: url("sweeps"),
             timers: None,
             beat: Beat::default(),
         };

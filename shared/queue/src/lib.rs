@@ -21,7 +21,7 @@ pub use config::{Beat, Config, Timers};
 pub use consume::{Disposition, Record};
 pub use error::Error;
 pub use heartbeat::Hold;
-pub use message::{First, HOPS_ALARM, Malformed, Message, RunMessage, ToolMessage};
+pub use message::{First, HOPS_ALARM, Malformed, Message, RunMessage, SweepMessage, ToolMessage};
 pub use send::Depth;
 
 /// The run lanes, the task queue and the timers. Clones are cheap and share the clients.

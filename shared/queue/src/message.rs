@@ -72,6 +72,9 @@ pub struct RunMessage {
     /// no more use for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wakes_at: Option<At>,
+    /// Whether it was sent since the run showed no life: whoever had it may have died anywhere.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub revives: bool,
     /// The beginning of a run that was just created, so that the first delivery needs no read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first: Option<Box<First>>,
@@ -94,6 +97,7 @@ impl RunMessage {
             hops: 0,
             handed_over_by: None,
             wakes_at: None,
+            revives: false,
             first: None,
         }
     }
@@ -121,6 +125,7 @@ impl RunMessage {
                 hops: self.hops,
                 handed_over_by: self.handed_over_by.clone(),
                 wakes_at: self.wakes_at,
+                revives: self.revives,
                 ..Self::new(self.tenant.clone(), self.run.clone())
             };
             return within_limit(encode(RUN, &rest));
@@ -182,7 +187,15 @@ impl ToolMessage {
     }
 }
 
+/// Asks the janitor to look for runs that are stuck.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SweepMessage {
+    /// The instant up to which runs are to be looked at; it is delivered then.
+    pub up_to: At,
+}
+
 const RUN: &str = "run";
+const SWEEP: &str = "sweep";
 const TOOL: &str = "tool";
 
 impl Message for RunMessage {
@@ -194,6 +207,19 @@ impl Message for RunMessage {
             .first
             .take_if(|first| first.commit.first != 1 || first.commit.events.is_empty());
         Ok(message)
+    }
+}
+
+impl Message for SweepMessage {
+    fn parse(body: &str) -> Result<Self, Malformed> {
+        check(body, SWEEP)?;
+        serde_json::from_str(body).map_err(Malformed::Shape)
+    }
+}
+
+impl SweepMessage {
+    pub(crate) fn body(self) -> Result<String, Error> {
+        within_limit(encode(SWEEP, &self))
     }
 }
 
@@ -219,8 +245,9 @@ struct Envelope<'a, T> {
 struct Stamp {
     v: u64,
     r#type: String,
-    tenant: String,
-    run: String,
+    /// Whose run, and which; what is about no run has neither.
+    tenant: Option<String>,
+    run: Option<String>,
 }
 
 fn check(body: &str, expected: &'static str) -> Result<(), Malformed> {
@@ -234,8 +261,8 @@ fn check(body: &str, expected: &'static str) -> Result<(), Malformed> {
             expected,
         });
     }
-    TenantId::parse(&stamp.tenant)?;
-    RunId::parse(&stamp.run)?;
+    stamp.tenant.as_deref().map(TenantId::parse).transpose()?;
+    stamp.run.as_deref().map(RunId::parse).transpose()?;
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use futures_util::{StreamExt, stream};
 use crate::Queue;
 use crate::config::name_of_url;
 use crate::error::Error;
-use crate::message::{HOPS_ALARM, MAX_BYTES, RunMessage, ToolMessage};
+use crate::message::{HOPS_ALARM, MAX_BYTES, RunMessage, SweepMessage, ToolMessage};
 
 /// Longest delay that SQS keeps, in milliseconds (its limit: 900 s).
 const MAX_DELAY_MS: u64 = 900_000;
@@ -21,6 +21,8 @@ const BATCH: usize = 10;
 const BATCHES: usize = 4;
 /// How often a message of a batch is tried before it counts as failed.
 const ATTEMPTS: u32 = 3;
+/// The message group of what belongs to no tenant.
+const SWEEPS: &str = "sweeps";
 /// Pause before the second attempt; it doubles before each further one.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -75,7 +77,8 @@ impl Queue {
         {
             return crate::timer::schedule(scheduler, timers, url, message, body, due_at).await;
         }
-        self.send(url, &message.tenant, body, delay_ms).await
+        self.send(url, message.tenant.as_str(), body, delay_ms)
+            .await
     }
 
     /// Sends runs to their lane at once, ten to a request. Answers with one result a message, in order: what SQS could not
@@ -115,8 +118,18 @@ impl Queue {
     pub async fn send_tool(&self, message: &ToolMessage) -> Result<(), Error> {
         warn_of_hops(&message.tenant, message.hops);
         let body = message.body()?;
-        self.send(&self.0.config.tasks_url, &message.tenant, body, 0)
+        self.send(&self.0.config.tasks_url, message.tenant.as_str(), body, 0)
             .await
+    }
+
+    /// Asks the janitor to look for runs that are stuck up to an instant, once it has come; at most 15 minutes ahead.
+    ///
+    /// # Errors
+    /// When SQS refuses or cannot be reached.
+    pub async fn send_sweep(&self, message: SweepMessage, now: At) -> Result<(), Error> {
+        let delay_ms = message.up_to.since_ms(now);
+        let (url, body) = (&self.0.config.sweeps_url, message.body()?);
+        self.send(url, SWEEPS, body, delay_ms).await
     }
 
     /// How many messages wait in the lane's queue: for gauges, and to see that the queue can be reached.
@@ -164,20 +177,14 @@ impl Queue {
         })
     }
 
-    async fn send(
-        &self,
-        url: &str,
-        tenant: &TenantId,
-        body: String,
-        delay_ms: u64,
-    ) -> Result<(), Error> {
+    async fn send(&self, url: &str, group: &str, body: String, delay_ms: u64) -> Result<(), Error> {
         let delay_s = i32::try_from(delay_ms.min(MAX_DELAY_MS).div_ceil(1_000))
             .expect("15 minutes fit any integer");
         self.0
             .sqs
             .send_message()
             .queue_url(url)
-            .message_group_id(tenant.as_str())
+            .message_group_id(group)
             .message_body(body)
             .set_delay_seconds((delay_s > 0).then_some(delay_s))
             .send()

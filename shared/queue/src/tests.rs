@@ -25,15 +25,28 @@ struct Cloud {
     queue: Queue,
 }
 
-const NAMES: [&str; 4] = ["runs-interactive", "runs-standard", "runs-batch", "tasks"];
+const NAMES: [&str; 5] = [
+    "runs-interactive",
+    "runs-standard",
+    "runs-batch",
+    "tasks",
+    "sweeps",
+];
 
 fn config(beat: Beat) -> Config {
-    let [interactive_url, standard_url, batch_url, tasks_url] = NAMES.map(local::sqs::url);
+    let [
+        interactive_url,
+        standard_url,
+        batch_url,
+        tasks_url,
+        sweeps_url,
+    ] = NAMES.map(local::sqs::url);
     Config {
         interactive_url,
         standard_url,
         batch_url,
         tasks_url,
+        sweeps_url,
         timers: Some(Timers {
             group: "skein".to_owned(),
             role_arn: "arn:aws:iam::000000000000:role/timers".to_owned(),

@@ -4,7 +4,7 @@
 //! hold a `#`, so no input can name another tenant's item. Layouts are pinned by a test; changing one loses data.
 
 use domain::budget::Node;
-use domain::id::{AgentId, KeyId, RunId, TenantId};
+use domain::id::{AgentId, FrameId, KeyId, RunId, TenantId};
 use domain::run::Status;
 use domain::tier::Window;
 use domain::time::At;
@@ -17,6 +17,8 @@ pub(crate) const NEWEST: &str = "9999999999999~";
 
 /// The sort key of a run's head, and of an agent's pointer.
 pub(crate) const HEAD: &str = "HEAD";
+/// What the sort keys of workers' claims begin with. They and the lease stand right behind the head.
+pub(crate) const CALL: &str = "HOLD#";
 /// The sort key of a run's lease.
 pub(crate) const LEASE: &str = "LEASE";
 /// What the sort keys of commits begin with.
@@ -50,6 +52,13 @@ impl Key {
     #[must_use]
     pub fn lease(tenant: &TenantId, run: &RunId) -> Self {
         Self::new(run_partition(tenant, run), LEASE.to_owned())
+    }
+
+    /// A worker's claim of the call that stands at this place among a frame's calls, whatever the step.
+    #[must_use]
+    pub fn call(tenant: &TenantId, run: &RunId, frame: &FrameId, call: u32) -> Self {
+        let sort = format!("{CALL}{frame}#{call:05}");
+        Self::new(run_partition(tenant, run), sort)
     }
 
     /// The state of a run folded up to this event.
@@ -111,6 +120,11 @@ impl Key {
     #[must_use]
     pub fn waiting(tenant: &TenantId, created_at: At, run: &RunId) -> Self {
         Self::new(waiting_partition(tenant), run_list_sort(created_at, run))
+    }
+
+    /// How far the watch was swept. No tenant's, like the index it is about.
+    pub(crate) fn sweep() -> Self {
+        Self::new("SWEEP".to_owned(), "SWEEP".to_owned())
     }
 
     /// An item that is never written: reading it shows that the table answers.

@@ -9,6 +9,7 @@ mod api_key;
 mod blob;
 mod bucket;
 mod cache;
+mod claim;
 mod cursor;
 mod error;
 mod item;
@@ -34,6 +35,7 @@ pub use agent::{AgentHead, AgentVersion};
 pub use api_key::ApiKey;
 pub use blob::MAX_PAYLOAD_BYTES;
 pub use cache::Cache;
+pub use claim::Claimed;
 pub use cursor::LIFETIME_MS as CURSOR_LIFETIME_MS;
 pub use error::Error;
 pub use key::{Key, WATCH_SHARDS};
@@ -41,6 +43,7 @@ pub use ledger::{Charge, Written};
 pub use list::{Page, RunFilter};
 pub use meter::Consumed;
 pub use run::{Creation, Loaded};
+pub use watch::Sight;
 
 /// Agent versions that are expected in memory; how many there can be is a question of their size.
 const VERSIONS: u32 = 1_000;

@@ -4,13 +4,22 @@
 
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use domain::id::{RunId, TenantId};
-use domain::run::Status;
+use domain::run::{Head, LEASE_MS, Status};
 use domain::time::At;
 
-use crate::item::{Read, text};
-use crate::key::{self, Key, WATCH_SHARDS};
-use crate::table::{Index, Range, Sort};
+use crate::item::{Read, Set, keyed, number, text};
+use crate::key::{self, CALL, HEAD, Key, LEASE, WATCH_SHARDS, run_partition};
+use crate::table::{Index, Outcome, Range, Sort, Write};
 use crate::{Error, Store};
+
+/// A run as the watch sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sight {
+    /// Its head.
+    pub head: Head,
+    /// The last sign of life: of whoever wrote the head, of the driver, or of a worker that performs one of its calls.
+    pub seen_at: At,
+}
 
 impl Store {
     /// Runs of one shard (0 to [`WATCH_SHARDS`] - 1) that should be looked at before an instant, the longest overdue
@@ -40,6 +49,52 @@ impl Store {
                     .ok_or_else(|| item.corrupt("watch_sk"))
             })
             .collect()
+    }
+
+    /// Reads a run's head and the claims of those who are at work on it, strongly consistent, in one small request: no
+    /// commit is read.
+    ///
+    /// # Errors
+    /// Those of the table.
+    pub async fn sight(&self, tenant: &TenantId, run: &RunId) -> Result<Option<Sight>, Error> {
+        let range = Range {
+            index: None,
+            pk: run_partition(tenant, run),
+            sort: Sort::Between(HEAD.to_owned(), LEASE.to_owned()),
+            forward: true,
+            limit: None,
+            consistent: true,
+        };
+        let (mut head, mut seen_at) = (None::<Head>, At(0));
+        for item in self.query(&range, None).await?.items {
+            let seen = match item.sort() {
+                HEAD => {
+                    let watched = head.insert(item.json("head")?).watch_at;
+                    At(watched.map_or(0, |at| at.0.saturating_sub(LEASE_MS)))
+                }
+                LEASE => item.at("at")?,
+                sort if sort.starts_with(CALL) => item.at("seen_at")?,
+                _ => continue,
+            };
+            seen_at = seen_at.max(seen);
+        }
+        Ok(head.map(|head| Sight { head, seen_at }))
+    }
+
+    /// Notes that the watch is about to be swept up to an instant. False when it was up to there or further: then somebody
+    /// else is at it or was.
+    ///
+    /// # Errors
+    /// Those of the table.
+    pub async fn begin_sweep(&self, up_to: At) -> Result<bool, Error> {
+        let mut item = keyed(Key::sweep(), 1);
+        item.set_number("up_to", up_to.0);
+        let write = Write::new(item, Some("attribute_not_exists(up_to) OR up_to < :up_to"));
+        match self.put(write.with(":up_to", number(up_to.0))).await? {
+            Outcome::Done => Ok(true),
+            Outcome::Refused(_) => Ok(false),
+            Outcome::Conflict => Err(Error::conflict("PutItem")),
+        }
     }
 
     /// Moves the instant at which a run is looked at, if it is still of this status and watched at `from`. False when it

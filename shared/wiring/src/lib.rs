@@ -1,9 +1,9 @@
 //! The wiring that all functions share: an [`Engine`] over clients made from the environment.
 //!
 //! Settings come from `SKEIN_TABLE`, `SKEIN_BUCKET`, `SKEIN_QUEUE_INTERACTIVE`, `SKEIN_QUEUE_STANDARD`, `SKEIN_QUEUE_BATCH`,
-//! `SKEIN_QUEUE_TASKS` (URLs) and `SKEIN_CURSOR_SECRET`, all needed; `SKEIN_SCHEDULER_ROLE_ARN` and `SKEIN_SCHEDULER_GROUP`,
-//! without which long delays are made of short ones; `SKEIN_ALLOW_LOOPBACK=true`, for development. What the SDK itself reads
-//! stands in `aws`.
+//! `SKEIN_QUEUE_TASKS`, `SKEIN_QUEUE_SWEEPS` (URLs) and `SKEIN_CURSOR_SECRET`, all needed; `SKEIN_SCHEDULER_ROLE_ARN` and
+//! `SKEIN_SCHEDULER_GROUP`, without which long delays are made of short ones; `SKEIN_ALLOW_LOOPBACK=true`, for development.
+//! What the SDK itself reads stands in `aws`.
 
 use std::env;
 use std::time::Duration;
@@ -87,6 +87,7 @@ impl Settings {
                 standard_url: need("SKEIN_QUEUE_STANDARD")?,
                 batch_url: need("SKEIN_QUEUE_BATCH")?,
                 tasks_url: need("SKEIN_QUEUE_TASKS")?,
+                sweeps_url: need("SKEIN_QUEUE_SWEEPS")?,
                 timers,
                 beat: Beat::default(),
             },

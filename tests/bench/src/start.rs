@@ -16,7 +16,7 @@ use crate::report::{Report, Target};
 const STARTS: usize = 15;
 
 /// What a function's environment holds. None of these addresses is called before the first event.
-const ENVIRONMENT: [(&str, &str); 16] = [
+const ENVIRONMENT: [(&str, &str); 17] = [
     ("AWS_ACCESS_KEY_ID", "bench"),
     ("AWS_SECRET_ACCESS_KEY", "bench"),
     ("AWS_REGION", "us-east-1"),
@@ -38,6 +38,7 @@ const ENVIRONMENT: [(&str, &str); 16] = [
     ),
     ("SKEIN_QUEUE_STANDARD", "http://127.0.0.1:9/0/runs-standard"),
     ("SKEIN_QUEUE_TASKS", "http://127.0.0.1:9/0/tasks"),
+    ("SKEIN_QUEUE_SWEEPS", "http://127.0.0.1:9/0/sweeps"),
     ("SKEIN_TABLE", "skein"),
 ];
 

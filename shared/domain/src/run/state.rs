@@ -325,18 +325,22 @@ impl State {
         entry
     }
 
-    /// When the janitor looks whether the run is stuck: half a minute after whatever should have happened by then.
+    /// When the janitor looks whether the run is stuck: one claim's time after whatever should have happened by then. While
+    /// a worker is to perform a call, that is its claim of the call.
     #[must_use]
     pub fn watch_at(&self) -> Option<At> {
-        match self.status {
-            Status::Queued => Some(self.created_at.plus_ms(LEASE_MS)),
-            Status::Running => self.driver.as_ref().map(|(_, at)| at.plus_ms(LEASE_MS)),
-            Status::Parked => self
-                .parked
-                .as_ref()
-                .map(|(_, until)| until.plus_ms(LEASE_MS)),
+        let driven_at = self.driver.as_ref().map(|(_, at)| *at);
+        let expected = match self.status {
+            Status::Queued => Some(self.created_at),
+            Status::Running => driven_at,
+            Status::Parked => match &self.parked {
+                Some((ParkReason::Tool, until)) => driven_at.map(|at| at.min(*until)),
+                Some((_, until)) => Some(*until),
+                None => None,
+            },
             Status::Succeeded | Status::Failed | Status::Cancelled | Status::Expired => None,
-        }
+        };
+        expected.map(|at| at.plus_ms(LEASE_MS))
     }
 
     /// Whether the one who holds the run may still be alive at `now`, given the last renewal of the lease outside the

@@ -119,7 +119,7 @@ impl Driver<'_> {
         while !self.pending.is_empty() {
             match self.commit().await? {
                 Step::Over(outcome) => return Ok(outcome),
-                Step::On(Some(Rejection::Held { until })) => return Ok(self.held(until)),
+                Step::On(Some(Rejection::Held { until })) => return Ok(Outcome::Held { until }),
                 Step::On(_) => {}
             }
         }

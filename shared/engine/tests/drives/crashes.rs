@@ -14,7 +14,7 @@ async fn a_run_whose_driver_died_is_taken_over_once_its_claim_ends() {
     world.calls(1).await;
     drive.abort();
     let again = || Work {
-        redelivered: true,
+        revives: true,
         ..world.work()
     };
     let held = world.engine.drive(again()).await.unwrap();

@@ -114,9 +114,8 @@ impl World {
             first: None,
             handed_over_by: None,
             hops: 0,
-            message_id: None,
             wakes_at: None,
-            redelivered: false,
+            revives: false,
             limits: Limits::within(Duration::from_secs(900)),
             listener: None,
         }

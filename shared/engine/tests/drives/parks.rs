@@ -1,7 +1,5 @@
 //! Runs that wait: what is sent for them, once.
 
-use local::wire::{Fault, Rule};
-
 use super::*;
 
 impl World {
@@ -28,7 +26,7 @@ async fn a_parked_run_goes_on_with_its_timer_message() {
 }
 
 #[tokio::test]
-async fn only_an_early_or_a_redelivered_message_sets_a_timer_again() {
+async fn only_an_early_or_a_reviving_message_sets_a_timer_again() {
     let world = World::with_run("local.tools", "wait 60 seconds").await;
     let until = world.parks(&world.wake()).await;
     assert_eq!(world.delayed(), 1);
@@ -41,7 +39,7 @@ async fn only_an_early_or_a_redelivered_message_sets_a_timer_again() {
     world.parks(&timer).await;
     assert_eq!(world.delayed(), 2);
     let again = Work {
-        redelivered: true,
+        revives: true,
         ..world.work()
     };
     let outcome = world.engine.drive(again).await.unwrap();
@@ -56,45 +54,12 @@ async fn a_slow_tool_is_sent_again_only_when_its_sender_may_have_died() {
     world.parks(&world.wake()).await;
     assert_eq!(world.tools(), 1);
     let again = Work {
-        redelivered: true,
+        revives: true,
         ..world.work()
     };
     let outcome = world.engine.drive(again).await.unwrap();
     assert!(matches!(outcome, Outcome::Parked(_)), "{outcome:?}");
     assert_eq!(world.tools(), 2);
-}
-
-#[tokio::test]
-async fn a_message_that_is_delivered_twice_stays_until_what_it_began_is_sent() {
-    let world = World::with_run("local.tools", "research geese").await;
-    let delivered = |message_id: &str| Work {
-        message_id: Some(message_id.to_owned()),
-        ..world.work()
-    };
-    let (one, other) = (
-        "6f1f4f4e-2f0a-4be5-9a5f-0d4f3f3d9f10",
-        "0d4f3f3d-9f10-4be5-9a5f-6f1f4f4e2f0a",
-    );
-    let unsent = Rule::new(Fault::FailBefore).on("SendMessage");
-    world.cloud.faults.add(unsent);
-    assert!(world.engine.drive(delivered(one)).await.is_err());
-    assert!(world.folded().await.parked.is_some());
-    let twin = world.engine.drive(delivered(one)).await.unwrap();
-    assert!(
-        matches!(twin, Outcome::Held { by_twin: true, .. }),
-        "{twin:?}"
-    );
-    let stranger = world.engine.drive(delivered(other)).await.unwrap();
-    assert!(matches!(stranger, Outcome::Parked(_)), "{stranger:?}");
-    assert_eq!(world.tools(), 0);
-    world.cloud.faults.clear();
-    let again = Work {
-        redelivered: true,
-        ..delivered(one)
-    };
-    let outcome = world.engine.drive(again).await.unwrap();
-    assert!(matches!(outcome, Outcome::Parked(_)), "{outcome:?}");
-    assert_eq!(world.tools(), 1);
 }
 
 #[tokio::test]

@@ -58,6 +58,20 @@ fn the_bodies_that_travel_never_change() {
             r#""due_at":1700000000000,"hops":2}"#
         )
     );
+    let sweep = SweepMessage {
+        up_to: At(1_700_000_000_000),
+    };
+    let body = r#"{"v":1,"type":"sweep","up_to":1700000000000}"#;
+    assert_eq!(sweep.body().unwrap(), body);
+    assert_eq!(SweepMessage::parse(body).unwrap(), sweep);
+    let revives = RunMessage {
+        revives: true,
+        ..run_message()
+    };
+    assert_eq!(
+        RunMessage::parse(&revives.body().unwrap()).unwrap(),
+        revives
+    );
 }
 
 #[test]

@@ -2,10 +2,9 @@
 
 use domain::id::{DriverId, RunId, TenantId};
 use domain::run::{Commit, Head, State};
-use domain::time::At;
 
 use super::Creation;
-use crate::item::{Item, Read, Set, keyed, number, text, to_json};
+use crate::item::{Item, Read, Set, keyed, text, to_json};
 use crate::key::{self, Key, SNAPSHOT};
 use crate::ledger::{Charge, Periods, Verdict, Written, place};
 use crate::table::{ABSENT, ATTEMPTS, Outcome, PRESENT, Range, Refusal, Sort, Write, pause};
@@ -13,9 +12,6 @@ use crate::{Error, Store, blob};
 
 /// Attempts at a write that charges: a tenant's runs meet at its ledger.
 const CHARGED_ATTEMPTS: u32 = 16;
-
-/// How long a lease item is kept after its last renewal, in seconds.
-const LEASE_TTL_S: u64 = 24 * 3_600;
 
 /// Most old snapshots removed when a new one is written.
 const SWEPT_SNAPSHOTS: u32 = 8;
@@ -230,36 +226,6 @@ impl Store {
             self.count_write(answer.consumed_capacity.as_ref());
         }
         Ok(())
-    }
-
-    /// Renews the lease of a driver that has read the log up to `last_event`. False when a driver that has read further
-    /// holds it: then this one was replaced and should stop.
-    ///
-    /// # Errors
-    /// Those of the table.
-    pub async fn renew(
-        &self,
-        tenant: &TenantId,
-        run: &RunId,
-        driver: &DriverId,
-        last_event: u64,
-        now: At,
-    ) -> Result<bool, Error> {
-        let mut item = keyed(Key::lease(tenant, run), 4);
-        item.set_text("driver", driver.as_str());
-        item.set_number("at", now.0);
-        item.set_number("fence", last_event);
-        item.set_number("ttl", now.0 / 1_000 + LEASE_TTL_S);
-        let free = "attribute_not_exists(fence) OR fence < :fence \
-             OR (driver = :driver AND fence = :fence)";
-        let write = Write::new(item, Some(free))
-            .with(":fence", number(last_event))
-            .with(":driver", text(driver.as_str()));
-        match self.put(write).await? {
-            Outcome::Done => Ok(true),
-            Outcome::Refused(_) => Ok(false),
-            Outcome::Conflict => Err(Error::conflict("PutItem")),
-        }
     }
 
     async fn commit_item(

@@ -1,9 +1,12 @@
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
-use domain::run::{Head, Status};
+use domain::run::{Head, LEASE_MS, Status};
+
+use local::wire::{Fault, Rule};
 
 use super::*;
-use crate::{CURSOR_LIFETIME_MS, Error, RunFilter, WATCH_SHARDS};
+use crate::{CURSOR_LIFETIME_MS, Claimed, Error, RunFilter, WATCH_SHARDS};
 
 /// Sixty runs, a second apart, of two agents and several statuses. Gives their heads, newest first.
 async fn many(store: &Store, acme: &TenantId) -> Vec<Head> {
@@ -150,7 +153,7 @@ async fn a_run_is_watched_until_it_ends() {
     let (acme, run) = (tenant("acme"), run(1));
     let mut script = Script::created(&store, &acme, &run).await;
     let due = script.head().watch_at.unwrap();
-    assert_eq!(due, NOW.plus_ms(30_000));
+    assert_eq!(due, NOW.plus_ms(LEASE_MS));
     assert!(watched(&store, due).await.is_empty());
     let at_due = watched(&store, due.plus_ms(1)).await;
     assert_eq!(at_due, [(acme.clone(), run.clone(), due)].into());
@@ -169,6 +172,87 @@ async fn a_run_is_watched_until_it_ends() {
     script.append(&store, vec![succeeded()]).await;
     assert!(watched(&store, At(9_999_999_999_999)).await.is_empty());
     assert!(!postpone(Status::Succeeded, later).await.unwrap());
+}
+
+#[tokio::test]
+async fn the_watch_sees_who_is_at_work() {
+    let World { store, .. } = world().await;
+    let (acme, run) = (tenant("acme"), run(1));
+    assert_eq!(store.sight(&acme, &run).await.unwrap(), None);
+    let script = Script::created(&store, &acme, &run).await;
+    let seen_at = async |tenant| {
+        let sight = store.sight(tenant, &run).await.unwrap();
+        sight.map(|sight| (sight.head, sight.seen_at))
+    };
+    let head = script.head();
+    assert_eq!(seen_at(&acme).await, Some((head.clone(), NOW)));
+    let evil = tenant("evil");
+    assert_eq!(seen_at(&evil).await, None);
+
+    let driven_at = NOW.plus_ms(5_000);
+    let driver = driver("d1");
+    let renewed = store.renew(&acme, &run, &driver, 1, driven_at);
+    assert!(renewed.await.unwrap());
+    assert_eq!(seen_at(&acme).await, Some((head.clone(), driven_at)));
+    for (call, at) in [(0, 7_000), (12, 9_000), (3, 8_000)] {
+        let call = Claimed {
+            call,
+            ..claim(&acme, &run)
+        };
+        let claimed = store.claim_call(call, &driver, NOW.plus_ms(at));
+        assert!(claimed.await.unwrap());
+    }
+    assert_eq!(seen_at(&acme).await, Some((head, NOW.plus_ms(9_000))));
+    let (_, newest) = store.read(&acme, &run, true).await.unwrap().unwrap();
+    assert_eq!(newest, script.log[0], "claims hide no commit");
+    let loaded = store.load(&acme, &run).await.unwrap().unwrap();
+    assert_eq!(loaded.lease, Some((driver, driven_at)));
+}
+
+fn claim<'a>(tenant: &'a TenantId, run: &'a RunId) -> Claimed<'a> {
+    static ROOT: LazyLock<FrameId> = LazyLock::new(FrameId::root);
+    Claimed {
+        tenant,
+        run,
+        frame: &ROOT,
+        step: 1,
+        call: 0,
+    }
+}
+
+#[tokio::test]
+async fn a_call_is_claimed_by_one_worker_as_long_as_that_lives() {
+    let World { store, faults, .. } = world().await;
+    let (acme, run) = (tenant("acme"), run(1));
+    let (call, [one, other]) = (claim(&acme, &run), ["w1", "w2"].map(driver));
+    let claims = async |call, worker, ms| {
+        let claimed = store.claim_call(call, worker, NOW.plus_ms(ms)).await;
+        claimed.unwrap()
+    };
+    faults.add(Rule::new(Fault::LoseResponse).on("PutItem").nth(1));
+    assert!(claims(call, &one, 0).await, "its answer was lost");
+    assert!(!claims(call, &other, 0).await);
+    assert!(claims(call, &one, 10_000).await);
+    assert!(!claims(call, &other, 10_000 + LEASE_MS - 1).await);
+    assert!(claims(call, &other, 10_000 + LEASE_MS).await);
+    assert!(!claims(call, &one, 10_000 + LEASE_MS + 1).await);
+
+    let next = Claimed { step: 2, ..call };
+    assert!(claims(next, &one, 10_000 + LEASE_MS + 2).await);
+    assert!(
+        !claims(call, &other, 90_000).await,
+        "a step that is over is nobody's"
+    );
+}
+
+#[tokio::test]
+async fn one_of_many_sweeps_up_to_an_instant() {
+    let World { store, .. } = world().await;
+    let begins = async |ms| store.begin_sweep(NOW.plus_ms(ms)).await.unwrap();
+    assert!(begins(2_000).await);
+    assert!(!begins(2_000).await);
+    assert!(begins(6_000).await);
+    assert!(!begins(4_000).await, "that was swept as well");
 }
 
 async fn watched(store: &Store, before: At) -> BTreeSet<(TenantId, RunId, At)> {

@@ -1,4 +1,4 @@
-use domain::run::{Head, Status};
+use domain::run::{Head, LEASE_MS, Status};
 use local::wire::{Fault, Rule};
 
 use super::*;
@@ -64,7 +64,7 @@ async fn another_tenant_sees_nothing_of_a_run() {
     assert!(listed.items.is_empty());
     assert!(
         !store
-            .postpone(&evil, &run, Status::Queued, NOW.plus_ms(30_000), NOW)
+            .postpone(&evil, &run, Status::Queued, NOW.plus_ms(LEASE_MS), NOW)
             .await
             .unwrap()
     );

@@ -190,7 +190,7 @@ fn a_call_on_the_worker_that_never_answers_times_out() {
 fn a_live_driver_keeps_its_run_and_a_dead_one_loses_it() {
     let mut run = Script::new(agent());
     run.check("d1", &drive("d1"), &["run_started", "step_started"]);
-    run.later(29_999);
+    run.later(LEASE_MS - 1);
     assert_eq!(
         run.by("d2", &drive("d2")),
         Err(Rejection::Held {
