@@ -65,7 +65,8 @@ async fn a_run_of_five_steps_takes_seven_table_requests_and_one_message() {
         table,
         BTreeMap::from([("PutItem", 4), ("TransactWriteItems", 3)])
     );
-    assert_eq!(spent.of("SendMessage").requests, 1);
+    // And in each of the two processes at most one for the sweep of these two seconds and of the next.
+    assert!((1..=1 + 4).contains(&spent.of("SendMessage").requests));
     assert_eq!(spent.of("Converse").requests, 5);
 }
 
@@ -84,8 +85,12 @@ async fn a_waited_for_run_saves_the_message_and_a_write() {
         .await
         .unwrap();
     let spent = world.cloud.meter.snapshot().since(&before);
+    let mut spent = requests(&spent);
+    // For the sweep of all runs of these two seconds.
+    let sweeps = spent.remove("SendMessage").unwrap_or_default();
+    assert!(sweeps <= 2, "{sweeps}");
     assert_eq!(
-        requests(&spent),
+        spent,
         BTreeMap::from([("Converse", 5), ("PutItem", 4), ("TransactWriteItems", 2)])
     );
 }

@@ -9,7 +9,7 @@ use domain::time::At;
 use futures_util::{FutureExt, StreamExt, stream};
 
 use crate::Queue;
-use crate::heartbeat::{Guard, Heartbeat, Hold};
+use crate::heartbeat::{Guard, Heartbeat};
 use crate::message::Message;
 
 /// What becomes of a record once its handler is done with it.
@@ -38,8 +38,6 @@ pub struct Record<T> {
     pub receive_count: u32,
     /// When it was sent, when SQS says so.
     pub sent_at: Option<At>,
-    /// Its place in the heartbeat; none when it came from a queue that is not configured.
-    pub hold: Option<Hold>,
 }
 
 impl Queue {
@@ -121,9 +119,8 @@ where
     let receipt = record.receipt_handle.clone();
     // Without an id, which SQS never leaves out, the empty one makes Lambda return the whole batch: nothing is lost.
     let message_id = record.message_id.clone().unwrap_or_default();
-    let hold = held.as_ref().map(|(guard, _)| guard.hold());
-    let after = match handle(record, &message_id, hold, handler).await {
-        Disposition::Done => return Settled::Done(held.map(|(guard, _)| guard.silenced())),
+    let after = match handle(record, &message_id, handler).await {
+        Disposition::Done => return Settled::Done(held.map(|(guard, _)| guard)),
         Disposition::Again => None,
         Disposition::After(after) => Some(after),
     };
@@ -140,12 +137,7 @@ where
 }
 
 /// What becomes of the record; whatever goes wrong is logged and lets it be delivered again.
-async fn handle<T, F, Fut>(
-    record: SqsMessage,
-    message_id: &str,
-    hold: Option<Hold>,
-    handler: &F,
-) -> Disposition
+async fn handle<T, F, Fut>(record: SqsMessage, message_id: &str, handler: &F) -> Disposition
 where
     T: Message,
     F: Fn(Record<T>) -> Fut,
@@ -170,7 +162,6 @@ where
             .and_then(|count| count.parse().ok())
             .unwrap_or(1),
         sent_at: attribute("SentTimestamp").and_then(|ms| ms.parse().ok().map(At)),
-        hold,
     };
     let handled = AssertUnwindSafe(async { handler(parsed).await }).catch_unwind();
     handled.await.unwrap_or_else(|panic| {

@@ -5,15 +5,11 @@
 //! fails is logged and forgotten: the next one comes before the message reappears, and if it does reappear, the fence of the
 //! run's log makes the copy harmless.
 
-use std::fmt;
-use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_lambda_events::sqs::SqsMessage;
 use aws_sdk_sqs::types::ChangeMessageVisibilityBatchRequestEntry;
-use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, join, join_all};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
@@ -27,8 +23,6 @@ const BATCH: usize = 10;
 const MAX_VISIBILITY: Duration = Duration::from_secs(11 * 3_600);
 /// How long the end of a delivery waits for a beat under way, so that its connection is not torn down.
 const LAST_BEAT_TIMEOUT: Duration = Duration::from_secs(1);
-
-type Callback = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// The heartbeat of one delivery. It stops when this is dropped.
 pub(crate) struct Heartbeat {
@@ -48,70 +42,31 @@ struct Shared {
 /// One record.
 struct Slot {
     receipt: Option<String>,
-    callback: Option<Callback>,
     /// Whether a beat came while it was here.
     was_held: bool,
 }
 
-/// Lets a record go when it is dropped.
-pub(crate) struct Guard(Hold);
-
-impl Guard {
-    pub(crate) fn hold(&self) -> Hold {
-        self.0.clone()
-    }
-
-    /// Keeps holding the record without calling anything with its beats any more.
-    pub(crate) fn silenced(self) -> Self {
-        if let Some(slot) = &mut self.0.shared.slots()[self.0.slot] {
-            slot.callback = None;
-        }
-        self
-    }
-
-    /// Lets the record go. Answers whether a beat shortened its visibility meanwhile.
-    pub(crate) fn let_go(self) -> bool {
-        self.0.close()
-    }
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        self.0.close();
-    }
-}
-
-/// One record's place in its delivery's heartbeat, which goes on until the record's handler ends.
-#[derive(Clone)]
-pub struct Hold {
+/// One record's place in its delivery's heartbeat. Lets the record go when it is dropped.
+pub(crate) struct Guard {
     shared: Arc<Shared>,
     slot: usize,
 }
 
-impl fmt::Debug for Hold {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hold")
-            .field("queue", &name_of_url(&self.shared.url))
-            .field("slot", &self.slot)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Hold {
-    /// Calls `beat` with every further beat of this record, from the next one on: for whatever has to be renewed at the same
-    /// pace, such as the run's lease. It replaces the one given before. A call has until the next beat to end.
-    pub fn on_beat<Fut>(&self, beat: impl Fn() -> Fut + Send + Sync + 'static)
-    where
-        Fut: Future<Output = ()> + Send + 'static,
-    {
-        if let Some(slot) = &mut self.shared.slots()[self.slot] {
-            slot.callback = Some(Arc::new(move || beat().boxed()));
-        }
+impl Guard {
+    /// Lets the record go. Answers whether a beat shortened its visibility meanwhile.
+    pub(crate) fn let_go(self) -> bool {
+        self.close()
     }
 
     fn close(&self) -> bool {
         let slot = self.shared.slots()[self.slot].take();
         slot.is_some_and(|slot| slot.was_held)
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
@@ -121,7 +76,6 @@ impl Heartbeat {
         let slots = records.iter().map(|record| {
             Some(Slot {
                 receipt: record.receipt_handle.clone(),
-                callback: None,
                 was_held: false,
             })
         });
@@ -134,7 +88,7 @@ impl Heartbeat {
         let guards = (0..records.len())
             .map(|slot| {
                 let shared = shared.clone();
-                Guard(Hold { shared, slot })
+                Guard { shared, slot }
             })
             .collect();
         let task = tokio::spawn(shared.clone().beat());
@@ -195,11 +149,7 @@ impl Shared {
         self.extend(beat.visibility, beat.every).await;
         loop {
             sleep(beat.every).await;
-            join(
-                self.extend(beat.visibility, beat.every),
-                self.call_back(beat.every),
-            )
-            .await;
+            self.extend(beat.visibility, beat.every).await;
         }
     }
 
@@ -269,21 +219,6 @@ impl Shared {
                 "messages were not held"
             ),
         }
-    }
-
-    async fn call_back(&self, within: Duration) {
-        let callbacks: Vec<_> = self
-            .slots()
-            .iter()
-            .filter_map(|slot| slot.as_ref()?.callback.clone())
-            .collect();
-        let calls = callbacks.into_iter().map(|callback| async move {
-            let call = AssertUnwindSafe(async { callback().await }).catch_unwind();
-            if !matches!(timeout(within, call).await, Ok(Ok(()))) {
-                tracing::warn!("what belongs to a beat panicked or took longer than a beat");
-            }
-        });
-        join_all(calls).await;
     }
 }
 

@@ -20,7 +20,6 @@ use std::sync::Arc;
 pub use config::{Beat, Config, Timers};
 pub use consume::{Disposition, Record};
 pub use error::Error;
-pub use heartbeat::Hold;
 pub use message::{First, HOPS_ALARM, Malformed, Message, RunMessage, SweepMessage, ToolMessage};
 pub use send::Depth;
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 use futures_util::future;
 use local::sqs::SendOptions;
 use local::wire::{Fault, Rule};
-use tokio::sync::{Barrier, Notify};
+use tokio::sync::Barrier;
 
 use super::*;
 
@@ -175,20 +175,14 @@ async fn what_ends_before_the_first_beat_costs_no_request() {
 }
 
 #[tokio::test]
-async fn a_record_at_work_is_held_beyond_its_visibility_and_its_beats_are_heard() {
+async fn a_record_at_work_is_held_beyond_its_visibility() {
     let cloud = Cloud::with(QUICK, None);
     send(&cloud, [1]).await;
     let event = cloud.deliver().await;
-    let beats = Arc::new(AtomicUsize::new(0));
     let (started, in_flight) = (Instant::now(), AtomicUsize::new(0));
     let response = cloud
         .queue
-        .consume(event, 10, async |record: Record<RunMessage>| {
-            let heard = beats.clone();
-            record.hold.as_ref().unwrap().on_beat(move || {
-                heard.fetch_add(1, Ordering::Relaxed);
-                future::ready(())
-            });
+        .consume(event, 10, async |_: Record<RunMessage>| {
             // Twice as long as one beat holds it.
             until(|| started.elapsed() > 2 * QUICK.visibility).await;
             // Told outside: a panic in here would count as a failed record, not as a failed test.
@@ -198,7 +192,6 @@ async fn a_record_at_work_is_held_beyond_its_visibility_and_its_beats_are_heard(
         .await;
     assert_eq!(in_flight.load(Ordering::Relaxed), 1);
     assert_eq!(failed(&response).len(), 1);
-    assert!(beats.load(Ordering::Relaxed) >= 2);
     assert!(cloud.requests("ChangeMessageVisibilityBatch") >= 3);
     // Nobody holds it any more: it reappears by itself, long before the queue's 300 s.
     let again = cloud
@@ -253,24 +246,15 @@ async fn a_process_that_dies_lets_its_messages_reappear() {
 }
 
 #[tokio::test]
-async fn a_beat_that_fails_or_whose_callback_panics_is_followed_by_the_next() {
+async fn a_beat_that_fails_is_followed_by_the_next() {
     let cloud = Cloud::with(QUICK, None);
     send(&cloud, [1]).await;
     let event = cloud.deliver().await;
     let refused = Rule::new(Fault::Throttle).on("ChangeMessageVisibilityBatch");
     cloud.faults.add(refused.first(2));
-    let (beats, enough) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
     cloud
         .queue
-        .consume(event, 10, async |record: Record<RunMessage>| {
-            let (heard, notify) = (beats.clone(), enough.clone());
-            record.hold.as_ref().unwrap().on_beat(move || {
-                let count = heard.fetch_add(1, Ordering::Relaxed);
-                assert!(count > 0, "the first beat");
-                notify.notify_one();
-                future::ready(())
-            });
-            enough.notified().await;
+        .consume(event, 10, async |_: Record<RunMessage>| {
             until(|| cloud.requests("ChangeMessageVisibilityBatch") >= 3).await;
             Disposition::Done
         })
@@ -285,10 +269,7 @@ async fn a_delivery_of_an_unknown_queue_is_worked_on_without_being_held() {
     event.records[0].event_source_arn = Some(local::sqs::arn("other"));
     let response = cloud
         .queue
-        .consume(event, 10, async |record: Record<RunMessage>| {
-            assert!(record.hold.is_none());
-            Disposition::Done
-        })
+        .consume(event, 10, async |_: Record<RunMessage>| Disposition::Done)
         .await;
     assert!(failed(&response).is_empty());
     assert_eq!(cloud.requests("ChangeMessageVisibilityBatch"), 0);
