@@ -125,6 +125,12 @@ async fn samples_of_the_queues_are_worked_through() {
 }
 
 #[tokio::test]
+async fn the_sample_of_the_stream_is_counted() {
+    let event = sample::<Value>("relay-run-ended.json");
+    assert_eq!(invoke(shared(), "relay", event).await, b"null");
+}
+
+#[tokio::test]
 async fn samples_of_the_schedule_and_of_its_queue_are_sweeps() {
     let event = sample::<EventBridgeEvent<Value>>("janitor-schedule.json");
     assert_eq!(invoke(shared(), "janitor", event).await, b"null");

@@ -21,4 +21,5 @@ mod runs;
 mod streams;
 mod tenants;
 mod tidy;
+mod usage;
 mod world;

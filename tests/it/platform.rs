@@ -46,6 +46,7 @@ fn function_process() {
             "orchestrator" => orchestrator::run().await,
             "worker" => worker::run().await,
             "janitor" => janitor::run().await,
+            "relay" => relay::run().await,
             other => panic!("there is no function `{other}`"),
         }
     });

@@ -317,7 +317,7 @@ async fn what_an_operator_sends_wrong_is_told_all_at_once() {
 }
 
 /// Every route of operators, with a body that it would take.
-const ROUTES: [(&str, &str); 13] = [
+const ROUTES: [(&str, &str); 14] = [
     ("GET", "tiers"),
     ("POST", "tenants"),
     ("GET", "tenants"),
@@ -331,6 +331,7 @@ const ROUTES: [(&str, &str); 13] = [
     ("POST", "tenants/demo/keys/k/rotate"),
     ("GET", "tenants/demo/budgets"),
     ("PUT", "tenants/demo/budgets/tenant"),
+    ("GET", "tenants/demo/usage"),
 ];
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use crate::{Api, Problem};
 const MAX_RACES: u32 = 10;
 
 /// A tenant as it stands now.
-async fn find(api: &Api, id: &TenantId) -> Result<Tenant, Problem> {
+pub(crate) async fn find(api: &Api, id: &TenantId) -> Result<Tenant, Problem> {
     let found = api.engine.store.tenant(id).await?;
     found.ok_or(Problem::NotFound)
 }

@@ -25,6 +25,7 @@ mod runs;
 pub mod schema;
 mod steps;
 mod stream;
+mod usage;
 pub mod view;
 
 use std::time::Duration;

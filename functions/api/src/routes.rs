@@ -7,7 +7,7 @@ use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 
 use crate::admin::{budgets, keys, tenants};
-use crate::{Api, agents, create, events, health, runs};
+use crate::{Api, agents, create, events, health, runs, usage};
 
 /// The OpenAPI 3.1 document of every route. A file, since making it costs more at each cold start than all else the API does
 /// then; a test makes it anew from the handlers and compares.
@@ -34,6 +34,7 @@ pub(crate) fn routes() -> Router<Api> {
             get(agents::read_version),
         )
         .route("/v1/budgets", get(budgets::own))
+        .route("/v1/usage", get(usage::own))
         .route("/v1/admin/tiers", get(tenants::tiers))
         .route(
             "/v1/admin/tenants",
@@ -62,6 +63,7 @@ pub(crate) fn routes() -> Router<Api> {
             "/v1/admin/tenants/{tenant}/budgets/{node}",
             put(budgets::set),
         )
+        .route("/v1/admin/tenants/{tenant}/usage", get(usage::of_tenant))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/openapi.json", get(document))

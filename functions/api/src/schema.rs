@@ -413,3 +413,44 @@ pub struct Finding {
     /// What is wrong and what would be right.
     pub detail: String,
 }
+
+/// What ended runs used together.
+#[derive(Debug, ToSchema)]
+pub struct UsageSum {
+    /// Runs that ended, however they did.
+    pub runs: u64,
+    /// Those of them that ended without an answer, cancelled ones included.
+    pub failed_runs: u64,
+    /// Model steps.
+    pub steps: u64,
+    /// Tool calls.
+    pub tool_calls: u64,
+    /// Tokens read, cached ones included.
+    pub input_tokens: u64,
+    /// Tokens written.
+    pub output_tokens: u64,
+    /// Price in micro-USD.
+    pub cost_micro_usd: u64,
+}
+
+/// Usage of one stretch of time.
+#[derive(Debug, ToSchema)]
+pub struct UsageItem {
+    /// Where the stretch begins (RFC 3339).
+    pub start: String,
+    /// The project, if that was to be told apart and the runs belong to one.
+    #[schema(required = false)]
+    pub project: String,
+    /// The API key, if that was to be told apart.
+    #[schema(required = false)]
+    pub key: String,
+    /// The agent, if that was to be told apart.
+    #[schema(required = false)]
+    pub agent: String,
+    /// The model that the agent names, if that was to be told apart.
+    #[schema(required = false)]
+    pub model: String,
+    /// How much.
+    #[serde(flatten)]
+    pub usage: UsageSum,
+}

@@ -67,6 +67,8 @@ pub(crate) enum Command {
     /// Set budgets and see what is left of them (operator)
     #[command(subcommand)]
     Budgets(Budgets),
+    /// Report what ended runs used and cost
+    Usage(Usage),
     /// List the tiers (operator)
     Tiers {
         /// Print JSON
@@ -197,6 +199,31 @@ pub(crate) enum Runs {
         #[arg(long)]
         reason: Option<String>,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Usage {
+    /// The tenant, for operators [default: the one of the API key]
+    #[arg(long)]
+    pub(crate) tenant: Option<String>,
+    /// From this instant on (RFC 3339) [default: the current month, day or hour]
+    #[arg(long)]
+    pub(crate) from: Option<String>,
+    /// Before this instant (RFC 3339) [default: now]
+    #[arg(long)]
+    pub(crate) to: Option<String>,
+    /// `minute`, `hour` or `day`
+    #[arg(long, default_value = "day")]
+    pub(crate) interval: String,
+    /// What to tell apart: some of project, key, agent, model, with commas
+    #[arg(long, default_value = "agent,model")]
+    pub(crate) by: String,
+    /// Print JSON
+    #[arg(long, conflicts_with = "csv")]
+    pub(crate) json: bool,
+    /// Print CSV
+    #[arg(long)]
+    pub(crate) csv: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -12,6 +12,7 @@ mod operator;
 mod output;
 mod run;
 mod runs;
+mod usage;
 
 use std::process::ExitCode;
 
@@ -48,6 +49,13 @@ async fn perform(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Tenants(command) => operator::tenants(&cli.server.operator()?, command).await,
         Command::Keys(command) => operator::keys(&cli.server.operator()?, command).await,
         Command::Budgets(command) => operator::budgets(&cli.server.operator()?, command).await,
+        Command::Usage(asked) => {
+            let client = match asked.tenant {
+                Some(_) => cli.server.operator()?,
+                None => cli.server.client()?,
+            };
+            usage::usage(&client, asked).await
+        }
         Command::Tiers { json } => operator::tiers(&cli.server.operator()?, json).await,
         Command::Doctor => doctor::doctor(&cli.server).await,
         Command::Openapi => {
@@ -70,6 +78,7 @@ async fn function(name: &str) -> Result<ExitCode, Failure> {
         "orchestrator" => orchestrator::run().await,
         "worker" => worker::run().await,
         "janitor" => janitor::run().await,
+        "relay" => relay::run().await,
         other => return Err(anyhow::anyhow!("there is no function `{other}`").into()),
     };
     ran.map_err(|error| Failure::Other(anyhow::anyhow!(error)))?;

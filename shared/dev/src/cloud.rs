@@ -18,7 +18,7 @@ use local::cloudwatch::Metrics;
 use local::s3::Payloads;
 use local::scheduler::Schedules;
 use local::sqs::{self, Queues};
-use local::table::Table;
+use local::table::{Changes, Table};
 use local::wire::{self, Faults, Meter};
 use queue::{Beat, Queue};
 use store::Store;
@@ -67,6 +67,8 @@ pub struct CloudConfig {
 pub struct Cloud {
     /// The table.
     pub table: Table,
+    /// What the table's stream tells: runs that ended.
+    pub changes: Changes,
     /// The queues.
     pub queues: Queues,
     /// The one-shot timers.
@@ -90,8 +92,12 @@ impl Cloud {
     /// When a file of the folder is damaged or cannot be used; the text names it.
     pub async fn open(folder: Option<&Path>, config: CloudConfig) -> anyhow::Result<Self> {
         let queues = Queues::open(folder.map(|folder| folder.join("queues")).as_deref())?;
+        let mut table = Table::open(folder)?;
+        // As far as the template's filter lets the stream tell.
+        let changes = table.tell(folder, "ended_at")?;
         let cloud = Self {
-            table: Table::open(folder)?,
+            table,
+            changes,
             schedules: Schedules::open(
                 folder.map(|folder| folder.join("timers")).as_deref(),
                 queues.clone(),

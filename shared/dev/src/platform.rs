@@ -7,7 +7,9 @@ use std::time::Duration;
 use anyhow::Context;
 use http::Method;
 use local::front::{self, Route};
-use local::lambda::{Config, FunctionConfig, Lambda, Launcher, LineSink, Mapping, Mode};
+use local::lambda::{
+    Config, FunctionConfig, Lambda, Launcher, LineSink, Mapping, Mode, StreamMapping,
+};
 use local::wire;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -15,12 +17,13 @@ use tokio_util::sync::CancellationToken;
 use crate::cloud::{Cloud, QUEUES, REGION};
 
 /// The functions, with timeout in seconds, memory in MB, and how many events one process serves at a time.
-pub const FUNCTIONS: [(&str, u64, u32, usize); 5] = [
+pub const FUNCTIONS: [(&str, u64, u32, usize); 6] = [
     ("api", 29, 256, 64),
     ("stream", 900, 256, 256),
     ("orchestrator", 300, 256, RUN_BATCHES),
     ("worker", 900, 256, TASK_BATCHES),
     ("janitor", 55, 128, 1 + SWEEPS),
+    ("relay", 60, 128, 1),
 ];
 
 /// Deliveries of runs that are driven at the same time. Runs that come one by one are deliveries of one, and most of a run's
@@ -32,6 +35,10 @@ const TASK_BATCHES: usize = 32;
 const SWEEPS: usize = 2;
 /// How often the janitor looks without being asked to (template: once a minute).
 const JANITOR_EVERY: Duration = Duration::from_secs(60);
+/// Records of the stream in one event, and how long they may gather (template: five seconds; a person at a laptop should not
+/// wait that long).
+const RECORDS: usize = 100;
+const RECORDS_WINDOW: Duration = Duration::from_millis(500);
 /// Messages in one event (template: `BatchSize`).
 const BATCH_SIZE: usize = 10;
 
@@ -107,6 +114,12 @@ impl Platform {
             lambda.map_queue(cloud.queues.clone(), mapping);
         }
         lambda.schedule("janitor", JANITOR_EVERY);
+        let relay = StreamMapping {
+            function: "relay".to_owned(),
+            batch_size: RECORDS,
+            batching_window: RECORDS_WINDOW,
+        };
+        lambda.map_stream(cloud.changes.clone(), relay);
         let router = front::router(lambda.clone(), front::Config::new(routes(), "api"));
         let closing = shutdown.clone();
         tokio::spawn(async move {

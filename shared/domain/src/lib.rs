@@ -18,3 +18,4 @@ pub mod tenant;
 pub mod tier;
 pub mod time;
 pub mod tool;
+pub mod usage;

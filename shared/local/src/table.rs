@@ -1,7 +1,11 @@
 //! The table: DynamoDB's JSON protocol over an embedded engine, in memory or in one file.
 //!
-//! Streams stay off whatever a table asks for: with one enabled the engine scans all its stream
-//! records at every write, which makes writes thirty times slower and ever slower.
+//! The engine's own streams stay off whatever a table asks for: with one enabled it scans all its stream
+//! records at every write, which makes writes thirty times slower and ever slower. [`Changes`] take their place.
+
+mod changes;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,8 +25,7 @@ use thiserror::Error;
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
-#[cfg(test)]
-pub(crate) mod tests;
+pub use changes::Changes;
 
 /// The file that holds the table inside the folder of the local cloud.
 const FILE: &str = "table.sqlite";
@@ -66,6 +69,7 @@ pub enum Error {
 #[derive(Clone)]
 pub struct Table {
     database: Database,
+    changes: Option<Changes>,
 }
 
 impl std::fmt::Debug for Table {
@@ -83,7 +87,7 @@ impl Table {
     pub fn open(folder: Option<&Path>) -> Result<Self, Error> {
         let Some(folder) = folder else {
             let database = Database::memory().map_err(|error| Error::Engine(error.into()))?;
-            return Ok(Self { database });
+            return Ok(Self::new(database));
         };
         std::fs::create_dir_all(folder).map_err(|source| Error::Folder {
             path: folder.to_owned(),
@@ -94,7 +98,25 @@ impl Table {
             path,
             source: error.into(),
         })?;
-        Ok(Self { database })
+        Ok(Self::new(database))
+    }
+
+    fn new(database: Database) -> Self {
+        Self {
+            database,
+            changes: None,
+        }
+    }
+
+    /// Tells from now on of items that are put and have this attribute. What was told before and is not done with is kept
+    /// in `folder`, if there is one.
+    ///
+    /// # Errors
+    /// When the file of the changes cannot be used.
+    pub fn tell(&mut self, folder: Option<&Path>, attribute: &str) -> std::io::Result<Changes> {
+        let changes = Changes::open(folder, attribute)?;
+        self.changes = Some(changes.clone());
+        Ok(changes)
     }
 
     /// The table's HTTP interface, for [`connector`](crate::wire::connector) or
@@ -103,7 +125,7 @@ impl Table {
         Router::new()
             .route("/", post(answer))
             .layer(DefaultBodyLimit::max(REQUEST_LIMIT_BYTES))
-            .with_state(self.database.clone())
+            .with_state(self.clone())
     }
 
     /// Deletes expired items every 30 s until `shutdown` resolves.
@@ -143,7 +165,7 @@ fn open_file(path: &Path) -> dynoxide::Result<Database> {
     Ok(database)
 }
 
-async fn answer(State(database): State<Database>, headers: HeaderMap, body: Bytes) -> Response {
+async fn answer(State(table): State<Table>, headers: HeaderMap, body: Bytes) -> Response {
     let target = headers
         .get("x-amz-target")
         .and_then(|target| target.to_str().ok())
@@ -152,8 +174,13 @@ async fn answer(State(database): State<Database>, headers: HeaderMap, body: Byte
     // Straight on the caller's thread: an operation takes some tens of microseconds under one
     // lock, and handing it to a blocking thread halved what one client alone gets and gained
     // nothing for sixteen.
-    let (status, body) = match dispatch(&database, operation, &body) {
-        Ok(body) => (StatusCode::OK, body),
+    let (status, body) = match dispatch(&table.database, operation, &body) {
+        Ok(answer) => {
+            if let Some(changes) = &table.changes {
+                changes.take(operation, &body);
+            }
+            (StatusCode::OK, answer)
+        }
         Err(error) => {
             let status = StatusCode::from_u16(error.status_code());
             (status.unwrap_or(StatusCode::BAD_REQUEST), error.to_json())

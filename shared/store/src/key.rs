@@ -3,11 +3,12 @@
 //! **Invariant:** a key that belongs to a tenant is made from that tenant's [`TenantId`] and from nothing else that could
 //! hold a `#`, so no input can name another tenant's item. Layouts are pinned by a test; changing one loses data.
 
-use domain::budget::Node;
+use domain::budget::{Node, Period};
 use domain::id::{AgentId, FrameId, KeyId, RunId, TenantId};
 use domain::run::Status;
 use domain::tier::Window;
 use domain::time::At;
+use domain::usage::Interval;
 
 /// Partitions of the watch index.
 pub const WATCH_SHARDS: u8 = 4;
@@ -122,6 +123,17 @@ impl Key {
         Self::new(waiting_partition(tenant), run_list_sort(created_at, run))
     }
 
+    /// The note that an ended run was counted as usage.
+    #[must_use]
+    pub fn counted(tenant: &TenantId, run: &RunId) -> Self {
+        Self::new(run_partition(tenant, run), "USAGE".to_owned())
+    }
+
+    /// Usage of one stretch of time and one subject.
+    pub(crate) fn usage(partition: String, start: At, subject: &str) -> Self {
+        Self::new(partition, format!("{:013}#{subject}", start.0))
+    }
+
     /// How far the watch was swept. No tenant's, like the index it is about.
     pub(crate) fn sweep() -> Self {
         Self::new("SWEEP".to_owned(), "SWEEP".to_owned())
@@ -155,6 +167,26 @@ impl Key {
 
 pub(crate) fn run_partition(tenant: &TenantId, run: &RunId) -> String {
     format!("T#{tenant}#R#{run}")
+}
+
+/// What [`run_partition`] wrote.
+pub(crate) fn parse_run_partition(text: &str) -> Option<(TenantId, RunId)> {
+    let (tenant, run) = text.strip_prefix("T#")?.split_once("#R#")?;
+    Some((TenantId::parse(tenant).ok()?, RunId::parse(run).ok()?))
+}
+
+/// The partition that holds a tenant's usage of one period: a day of minutes, a month of hours, all days.
+pub(crate) fn usage_partition(tenant: &TenantId, interval: Interval, period: u64) -> String {
+    format!("T#{tenant}#U#{}#{period}", interval.as_str())
+}
+
+/// The number of the period whose partition holds the stretch of `at`.
+pub(crate) fn usage_period(interval: Interval, at: At) -> u64 {
+    match interval {
+        Interval::Minute => Period::Day.number(at),
+        Interval::Hour => Period::Month.number(at),
+        Interval::Day => Period::Total.number(at),
+    }
 }
 
 pub(crate) fn waiting_partition(tenant: &TenantId) -> String {
@@ -325,6 +357,24 @@ mod tests {
             of(Key::waiting(&tenant, At(1_700_000_000_123), &run)),
             "T#acme#WAITING 1700000000123#run_0123456789abcdef0123456789abcdef"
         );
+        assert_eq!(
+            of(Key::call(&tenant, &run, &FrameId::root(), 3)),
+            "T#acme#R#run_0123456789abcdef0123456789abcdef HOLD#0#00003"
+        );
+        assert_eq!(
+            of(Key::counted(&tenant, &run)),
+            "T#acme#R#run_0123456789abcdef0123456789abcdef USAGE"
+        );
+        let hour = usage_partition(&tenant, Interval::Hour, 24_286);
+        assert_eq!(
+            of(Key::usage(hour, At(1_700_000_000_000), "-#-#a#m")),
+            "T#acme#U#hour#24286 1700000000000#-#-#a#m"
+        );
+        assert_eq!(of(Key::sweep()), "SWEEP SWEEP");
+        let partition = run_partition(&tenant, &run);
+        let parsed = parse_run_partition(&partition);
+        assert_eq!(parsed, Some((tenant.clone(), run.clone())));
+        assert_eq!(parse_run_partition("T#acme#A#clerk"), None);
         assert_eq!(key_list(&tenant), "T#acme#KEYS");
         assert_eq!(run_list(&tenant, Status::Parked, 3), "T#acme#RUNS#parked#3");
         assert_eq!(
@@ -350,8 +400,10 @@ mod tests {
             Key::commit(&tenant, &run, 1),
             Key::commit(&tenant, &run, 999_999_999_999),
             Key::head(&tenant, &run),
+            Key::call(&tenant, &run, &FrameId::root(), 0),
             Key::lease(&tenant, &run),
             Key::snapshot(&tenant, &run, 100),
+            Key::counted(&tenant, &run),
         ];
         assert!(keys.windows(2).all(|pair| pair[0].sk() < pair[1].sk()));
     }

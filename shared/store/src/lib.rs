@@ -24,6 +24,7 @@ mod table;
 mod tenant;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod watch;
 
 use std::fmt;
@@ -43,6 +44,7 @@ pub use ledger::{Charge, Written};
 pub use list::{Page, RunFilter};
 pub use meter::Consumed;
 pub use run::{Creation, Loaded};
+pub use usage::{Ended, head_in_stream};
 pub use watch::Sight;
 
 /// Agent versions that are expected in memory; how many there can be is a question of their size.

@@ -24,6 +24,8 @@ pub(crate) struct Write {
     act: Act,
     condition: Option<Cow<'static, str>>,
     values: Vec<(Cow<'static, str>, AttributeValue)>,
+    /// What stands for a name that expressions must not hold.
+    name: Option<(&'static str, &'static str)>,
 }
 
 /// What a write does to its item.
@@ -51,6 +53,11 @@ impl Write {
         Self::of(Act::Update(key, expression), Some(Cow::Owned(condition)))
     }
 
+    /// Changes attributes by `expression`, whatever they were.
+    pub(crate) fn update_always(key: Key, expression: String) -> Self {
+        Self::of(Act::Update(key, expression), None)
+    }
+
     /// Removes the item, if it is there.
     pub(crate) fn delete(key: Key) -> Self {
         Self::of(Act::Delete(key), None)
@@ -61,7 +68,14 @@ impl Write {
             act,
             condition,
             values: Vec::new(),
+            name: None,
         }
+    }
+
+    /// Lets `placeholder` stand for the attribute `name` in the expression of an update.
+    pub(crate) fn named(mut self, placeholder: &'static str, name: &'static str) -> Self {
+        self.name = Some((placeholder, name));
+        self
     }
 
     pub(crate) fn with(
@@ -305,7 +319,10 @@ impl Store {
             act,
             condition,
             values,
+            name,
         } = write;
+        let names =
+            name.map(|(placeholder, name)| [(placeholder.to_owned(), name.to_owned())].into());
         let told = condition.is_some().then_some(ALL_OLD);
         let condition = condition.map(Cow::into_owned);
         let values = (!values.is_empty()).then(|| {
@@ -331,6 +348,7 @@ impl Store {
                     .table_name(table)
                     .set_key(Some(keyed(key, 0)))
                     .update_expression(expression)
+                    .set_expression_attribute_names(names)
                     .set_condition_expression(condition)
                     .set_return_values_on_condition_check_failure(told)
                     .set_expression_attribute_values(values)

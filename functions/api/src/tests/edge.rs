@@ -233,6 +233,10 @@ fn the_document_shows_domain_values_as_they_are() {
             serde_json::to_value(domain::caps::Totals::default()).unwrap(),
         ),
         ("Usage", serde_json::to_value(usage).unwrap()),
+        (
+            "UsageSum",
+            serde_json::to_value(domain::usage::Usage::default()).unwrap(),
+        ),
     ] {
         let mut names: Vec<String> = value.as_object().unwrap().keys().cloned().collect();
         names.sort();

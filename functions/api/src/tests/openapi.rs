@@ -3,7 +3,7 @@ use serde_json::Value;
 use utoipa::OpenApi as _;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
-use crate::{OPENAPI, admin, agents, create, events, health, routes, runs, schema};
+use crate::{OPENAPI, admin, agents, create, events, health, routes, runs, schema, usage};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -26,6 +26,7 @@ use crate::{OPENAPI, admin, agents, create, events, health, routes, runs, schema
         agents::versions,
         agents::read_version,
         admin::budgets::own,
+        usage::own,
         admin::tenants::tiers,
         admin::tenants::create,
         admin::tenants::list,
@@ -40,6 +41,7 @@ use crate::{OPENAPI, admin, agents, create, events, health, routes, runs, schema
         admin::keys::rotate,
         admin::budgets::list,
         admin::budgets::set,
+        usage::of_tenant,
         health::live,
         health::ready,
         routes::document,

@@ -8,7 +8,7 @@ use super::event::{Lane, ParkReason};
 use super::state::State;
 use crate::agent::AgentRef;
 use crate::caps::{Caps, Totals};
-use crate::id::RunId;
+use crate::id::{KeyId, ProjectId, RunId};
 use crate::time::At;
 
 /// Where a run stands.
@@ -94,6 +94,12 @@ pub struct Head {
     pub totals: Totals,
     /// The queue that carries it.
     pub lane: Lane,
+    /// The project that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<ProjectId>,
+    /// The API key that asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<KeyId>,
     /// Whether it waits for its turn, since as many of the tenant's runs are under way as may be.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub waiting: bool,
@@ -139,6 +145,8 @@ impl Head {
             caps: created.caps,
             totals: state.totals,
             lane: created.lane,
+            project: created.project.clone(),
+            key: created.key.clone(),
             waiting: state.is_waiting() && !state.status.is_terminal(),
             created_at: state.created_at,
             started_at: state.started_at,

@@ -2,7 +2,8 @@
 //!
 //! [`Lambda::start`] launches one process per function (or one per event, see [`Mode`]) and serves each of them the
 //! Lambda Runtime API on a loopback port of its own, so that a function's `main` is the one that runs on AWS. Events
-//! come from [`Lambda::invoke`], from queues ([`Lambda::map_queue`]) and from schedules ([`Lambda::schedule`]).
+//! come from [`Lambda::invoke`], from queues ([`Lambda::map_queue`]), from a table's stream ([`Lambda::map_stream`]) and from
+//! schedules ([`Lambda::schedule`]).
 //!
 //! Where it differs from AWS: an event beyond a function's concurrency waits in line instead of being refused, and in
 //! concurrent mode a timeout gives up the one invocation and leaves the process, which serves others, alive.
@@ -14,6 +15,7 @@ mod process;
 mod reply;
 mod runtime_api;
 mod schedule;
+mod stream;
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
@@ -25,8 +27,10 @@ use uuid::Uuid;
 pub use mapping::Mapping;
 pub use process::end_with_parent;
 pub use reply::{Body, Chunks, HTTP_INTEGRATION_RESPONSE, InvokeError, Reply};
+pub use stream::StreamMapping;
 
 use crate::sqs::Queues;
+use crate::table::Changes;
 use dispatch::{Event, Function};
 use process::Supervisor;
 
@@ -280,6 +284,14 @@ impl Lambda {
         let closing = self.0.supervisor.closing.clone();
         let poller = mapping::poll(self.clone(), queues, mapping);
         tokio::spawn(async move { closing.run_until_cancelled(poller).await });
+    }
+
+    /// Feeds a function from a table's stream until [`Lambda::stop`], as an event source mapping does: a batch that fails
+    /// comes again, and nothing passes it.
+    pub fn map_stream(&self, changes: Changes, mapping: StreamMapping) {
+        let closing = self.0.supervisor.closing.clone();
+        let follower = stream::follow(self.clone(), changes, mapping);
+        tokio::spawn(async move { closing.run_until_cancelled(follower).await });
     }
 
     /// Invokes a function with an EventBridge scheduled event every so often until [`Lambda::stop`], the first time

@@ -253,6 +253,10 @@ impl Store {
         let shard = key::shard(&head.run, self.inner.config.list_shards);
         item.set_text("list_pk", key::run_list(tenant, head.status, shard));
         item.set_text("list_sk", key::run_list_sort(head.created_at, &head.run));
+        // By this the table's stream tells whoever counts usage of runs that ended, and of nothing else.
+        if let Some(at) = head.ended_at {
+            item.set_number("ended_at", at.0);
+        }
         if let Some(at) = head.watch_at {
             item.set_text("watch_pk", key::watch(&head.run));
             item.set_text("watch_sk", key::watch_sort(at, tenant, &head.run));

@@ -9,6 +9,7 @@ mod limits;
 mod lists;
 mod payloads;
 mod runs;
+mod usage;
 
 use std::time::Duration;
 

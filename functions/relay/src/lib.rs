@@ -1,0 +1,137 @@
+//! The table's stream in: counts what ended runs used, off the path of the runs themselves.
+//!
+//! A stream may repeat what it told; each run is counted once all the same, since the transaction that counts it notes that
+//! it did.
+
+use std::collections::BTreeMap;
+
+use domain::id::TenantId;
+use domain::run::Head;
+use engine::Engine;
+use lambda_runtime::{LambdaEvent, service_fn};
+use serde::Deserialize;
+use store::{Ended, Error};
+
+/// What the stream hands over: of each record, what is read of it.
+///
+/// Source: <https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html>.
+#[derive(Debug, Deserialize)]
+pub struct Changes {
+    /// The records, in order.
+    #[serde(rename = "Records")]
+    pub records: Vec<Record>,
+}
+
+/// A change of one item.
+#[derive(Debug, Deserialize)]
+pub struct Record {
+    /// The item.
+    pub dynamodb: Change,
+}
+
+/// What changed.
+#[derive(Debug, Deserialize)]
+pub struct Change {
+    /// The item's key.
+    #[serde(rename = "Keys")]
+    pub keys: Keys,
+    /// The item as it is now; none when it was deleted.
+    #[serde(rename = "NewImage")]
+    pub new_image: Option<Image>,
+}
+
+/// A primary key.
+#[derive(Debug, Deserialize)]
+pub struct Keys {
+    /// The partition.
+    pub pk: Text,
+    /// The place in it.
+    pub sk: Text,
+}
+
+/// What is read of an item.
+#[derive(Debug, Deserialize)]
+pub struct Image {
+    /// A run's head, as JSON.
+    pub head: Option<Text>,
+}
+
+/// An attribute that is a text.
+#[derive(Debug, Deserialize)]
+pub struct Text {
+    /// The text.
+    #[serde(rename = "S")]
+    pub s: String,
+}
+
+/// Serves until Lambda ends the process.
+///
+/// # Errors
+/// When the environment lacks a setting, or the Runtime API fails.
+pub async fn run() -> Result<(), lambda_runtime::Error> {
+    telemetry::init("relay");
+    let engine = wiring::engine()?;
+    lambda_runtime::run_concurrent(service_fn(move |event: LambdaEvent<Changes>| {
+        let engine = engine.clone();
+        async move {
+            Box::pin(handle(&engine, event.payload)).await?;
+            Ok::<_, lambda_runtime::Error>(())
+        }
+    }))
+    .await
+}
+
+/// Counts the runs among the records that have ended. Answers with how many were not counted before.
+///
+/// # Errors
+/// When the table fails; the whole batch may come again.
+pub async fn handle(engine: &Engine, changes: Changes) -> Result<usize, Error> {
+    let mut heads = BTreeMap::<TenantId, Vec<Head>>::new();
+    for Record { dynamodb } in changes.records {
+        let Keys { pk, sk } = dynamodb.keys;
+        let head = dynamodb.new_image.and_then(|image| image.head);
+        match store::head_in_stream(&pk.s, &sk.s, head.as_ref().map(|head| &*head.s)) {
+            Ok(Some((tenant, head))) => heads.entry(tenant).or_default().push(head),
+            Ok(None) => {}
+            // It would be no better the next time, and nothing behind it would be counted.
+            Err(error) => {
+                tracing::error!(error = %telemetry::chain(&error), "a run is not counted");
+            }
+        }
+    }
+    let mut counted = 0;
+    for (tenant, heads) in heads {
+        let mut ended = Vec::with_capacity(heads.len());
+        for head in heads.iter().filter(|head| head.status.is_terminal()) {
+            ended.extend(Ended::of(head, model(engine, &tenant, head).await?));
+        }
+        counted += Box::pin(engine.store.count_usage(&tenant, &ended)).await?;
+    }
+    Ok(counted)
+}
+
+/// The model that the run's agent names; a definition is read once in each process.
+async fn model(engine: &Engine, tenant: &TenantId, head: &Head) -> Result<Option<String>, Error> {
+    let store = &engine.store;
+    let version = store.agent_version(tenant, &head.agent.id, head.agent.version);
+    Ok(version
+        .await?
+        .map(|version| version.definition.model.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sample_tells_of_a_run() {
+        let event = include_str!("../../../events/relay-run-ended.json");
+        let changes: Changes = serde_json::from_str(event).unwrap();
+        let change = &changes.records[0].dynamodb;
+        let head = change.new_image.as_ref().unwrap().head.as_ref().unwrap();
+        let told = store::head_in_stream(&change.keys.pk.s, &change.keys.sk.s, Some(&head.s));
+        let (tenant, head) = told.unwrap().unwrap();
+        assert_eq!(tenant.as_str(), "demo");
+        assert!(Ended::of(&head, None).is_some());
+    }
+}

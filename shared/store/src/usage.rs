@@ -1,0 +1,265 @@
+//! Usage: what ended runs used, counted once for each whatever is told twice.
+
+use std::collections::{BTreeMap, HashSet};
+
+use domain::id::{AgentId, KeyId, ProjectId, RunId, TenantId};
+use domain::run::Head;
+use domain::time::At;
+use domain::usage::{Interval, Row, Subject, Usage};
+
+use crate::item::{Item, Read, keyed, number};
+use crate::key::{self, Key};
+use crate::table::{ABSENT, Outcome, Range, Sort, Write, pause};
+use crate::{Error, Store};
+
+/// Most items of one transaction (limit of the table).
+const MOST_WRITES: usize = 100;
+/// Attempts at one transaction: others count for the same tenant at the same time, and runs that are counted already are
+/// found by trying.
+const ATTEMPTS: u32 = 16;
+/// What stands for what is not told.
+const NONE: &str = "-";
+/// How long it is known that a run was counted, in seconds: much longer than a stream repeats itself (a day).
+const KEPT_S: u64 = 30 * 24 * 3_600;
+
+/// A run that ended, and for what it counts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ended {
+    /// The run.
+    pub run: RunId,
+    /// When it ended.
+    pub at: At,
+    /// For whom and what it ran.
+    pub subject: Subject,
+    /// What it used.
+    pub usage: Usage,
+}
+
+impl Ended {
+    /// The run of this head, whose agent names `model`; none while it goes on.
+    #[must_use]
+    pub fn of(head: &Head, model: Option<String>) -> Option<Self> {
+        let at = head.ended_at.filter(|_| head.status.is_terminal())?;
+        Some(Self {
+            run: head.run.clone(),
+            at,
+            subject: Subject::of(head, model),
+            usage: Usage::of(head.status, &head.totals),
+        })
+    }
+}
+
+/// Reads what the table's stream tells of an item: the tenant and the head of a run, if it is one.
+///
+/// # Errors
+/// [`Error::Corrupt`] when the item is a run's head and cannot be read.
+pub fn head_in_stream(
+    pk: &str,
+    sk: &str,
+    head: Option<&str>,
+) -> Result<Option<(TenantId, Head)>, Error> {
+    let Some((tenant, _)) = key::parse_run_partition(pk).filter(|_| sk == key::HEAD) else {
+        return Ok(None);
+    };
+    let parsed = head.map(serde_json::from_str).transpose();
+    let head = parsed.map_err(|error| Error::Corrupt {
+        key: format!("{pk} {sk}"),
+        what: "head",
+        source: Some(error.into()),
+    })?;
+    Ok(head.map(|head| (tenant, head)))
+}
+
+impl Store {
+    /// Counts runs of a tenant that ended; those that were counted before, and those that stand here twice, count for
+    /// nothing. In transactions of up to a hundred items, each of which counts its runs and notes that it did, or does
+    /// neither. Answers with how many runs were new.
+    ///
+    /// # Errors
+    /// Those of the table; the same call may be repeated.
+    pub async fn count_usage(&self, tenant: &TenantId, ended: &[Ended]) -> Result<usize, Error> {
+        let mut seen = HashSet::new();
+        let mut left: Vec<&Ended> = ended.iter().filter(|it| seen.insert(&it.run)).collect();
+        let mut counted = 0;
+        while !left.is_empty() {
+            let fitting = fitting(&left);
+            let rest = left.split_off(fitting);
+            counted += Box::pin(self.count_some(tenant, left)).await?;
+            left = rest;
+        }
+        Ok(counted)
+    }
+
+    async fn count_some(&self, tenant: &TenantId, mut runs: Vec<&Ended>) -> Result<usize, Error> {
+        for attempt in 0..ATTEMPTS {
+            if runs.is_empty() {
+                return Ok(0);
+            }
+            let mut writes: Vec<Write> = runs.iter().map(|it| counted(tenant, it)).collect();
+            writes.extend(rows(&runs).into_iter().map(|(row, usage)| {
+                let (interval, start, subject) = row;
+                add(tenant, interval, start, subject, usage)
+            }));
+            match self.transact(writes).await? {
+                Outcome::Done => return Ok(runs.len()),
+                Outcome::Conflict => pause(attempt).await,
+                Outcome::Refused(refusals) => {
+                    let mut known = refusals.iter().map(|refusal| refusal.failed);
+                    runs.retain(|_| !known.next().unwrap_or_default());
+                }
+            }
+        }
+        Err(Error::conflict("TransactWriteItems"))
+    }
+
+    /// Usage of a tenant from one instant to before another, in stretches of `interval`; eventually consistent. As many
+    /// pages of 1 MB as there are.
+    ///
+    /// # Errors
+    /// Those of the table.
+    pub async fn usage(
+        &self,
+        tenant: &TenantId,
+        interval: Interval,
+        from: At,
+        to: At,
+    ) -> Result<Vec<Row>, Error> {
+        let mut rows = Vec::new();
+        if from >= to {
+            return Ok(rows);
+        }
+        let last = key::usage_period(interval, At(to.0 - 1));
+        for period in key::usage_period(interval, from)..=last {
+            let range = Range {
+                index: None,
+                pk: key::usage_partition(tenant, interval, period),
+                sort: Sort::Between(format!("{:013}", from.0), format!("{:013}~", to.0 - 1)),
+                forward: true,
+                limit: None,
+                consistent: false,
+            };
+            let mut start = None;
+            loop {
+                let page = self.query(&range, start).await?;
+                for item in &page.items {
+                    rows.push(row(item)?);
+                }
+                start = page.next;
+                if start.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(rows)
+    }
+}
+
+type RowKey<'a> = (Interval, At, &'a Subject);
+
+/// What runs add to each row.
+fn rows<'a>(runs: &[&'a Ended]) -> BTreeMap<RowKey<'a>, Usage> {
+    let mut rows = BTreeMap::<RowKey<'a>, Usage>::new();
+    for ended in runs {
+        for interval in Interval::ALL {
+            let row = (interval, interval.start(ended.at), &ended.subject);
+            let usage = rows.entry(row).or_default();
+            *usage = usage.plus(ended.usage);
+        }
+    }
+    rows
+}
+
+/// How many of the runs, from the first on, fit one transaction.
+fn fitting(runs: &[&Ended]) -> usize {
+    let mut rows = HashSet::new();
+    let mut writes = 0;
+    let fits = runs.iter().take_while(|ended| {
+        let news = Interval::ALL
+            .into_iter()
+            .filter(|interval| rows.insert((*interval, interval.start(ended.at), &ended.subject)));
+        writes += 1 + news.count();
+        writes <= MOST_WRITES
+    });
+    fits.count().max(1)
+}
+
+/// The note that a run was counted.
+fn counted(tenant: &TenantId, ended: &Ended) -> Write {
+    let mut item = keyed(Key::counted(tenant, &ended.run), 1);
+    let gone_s = ended.at.0 / 1_000 + KEPT_S;
+    item.insert("ttl".to_owned(), number(gone_s));
+    Write::new(item, Some(ABSENT))
+}
+
+/// The attributes of a row.
+fn fields(usage: Usage) -> [(&'static str, u64); 7] {
+    [
+        ("runs_ended", usage.runs),
+        ("runs_failed", usage.failed_runs),
+        ("steps_made", usage.steps),
+        ("tools_called", usage.tool_calls),
+        ("tokens_in", usage.input_tokens),
+        ("tokens_out", usage.output_tokens),
+        ("cost_micro_usd", usage.cost_micro_usd),
+    ]
+}
+
+fn add(tenant: &TenantId, interval: Interval, start: At, subject: &Subject, usage: Usage) -> Write {
+    let period = key::usage_period(interval, start);
+    let pk = key::usage_partition(tenant, interval, period);
+    let fields = fields(usage).map(|(name, more)| (name, format!(":{name}"), more));
+    let added = fields
+        .each_ref()
+        .map(|(name, value, _)| format!("{name} {value}"));
+    let mut expression = format!("ADD {}", added.join(", "));
+    let gone_s = interval
+        .kept_ms()
+        .map(|ms| (start.0.saturating_add(ms)) / 1_000);
+    if gone_s.is_some() {
+        expression.push_str(" SET #ttl = :ttl");
+    }
+    let key = Key::usage(pk, start, &place(subject));
+    let write = fields.into_iter().fold(
+        Write::update_always(key, expression),
+        |write, (_, value, more)| write.with(value, number(more)),
+    );
+    match gone_s {
+        Some(gone_s) => write.named("#ttl", "ttl").with(":ttl", number(gone_s)),
+        None => write,
+    }
+}
+
+/// A subject as part of a key; the model stands last, since it alone may hold any character.
+fn place(subject: &Subject) -> String {
+    let project = subject.project.as_ref().map_or(NONE, ProjectId::as_str);
+    let key = subject.key.as_ref().map_or(NONE, KeyId::as_str);
+    let agent = subject.agent.as_ref().map_or(NONE, AgentId::as_str);
+    let model = subject.model.as_deref().unwrap_or(NONE);
+    format!("{project}#{key}#{agent}#{model}")
+}
+
+fn row(item: &Item) -> Result<Row, Error> {
+    let mut parts = item.sort().splitn(5, '#');
+    let start = parts.next().and_then(|digits| digits.parse().ok());
+    let mut part = || parts.next().filter(|text| *text != NONE);
+    let subject = Subject {
+        project: part().and_then(|text| ProjectId::parse(text).ok()),
+        key: part().and_then(|text| KeyId::parse(text).ok()),
+        agent: part().and_then(|text| AgentId::parse(text).ok()),
+        model: part().map(str::to_owned),
+    };
+    let count = |name| item.find_number(name).unwrap_or_default();
+    Ok(Row {
+        start: At(start.ok_or_else(|| item.corrupt("sk"))?),
+        subject,
+        usage: Usage {
+            runs: count("runs_ended"),
+            failed_runs: count("runs_failed"),
+            steps: count("steps_made"),
+            tool_calls: count("tools_called"),
+            input_tokens: count("tokens_in"),
+            output_tokens: count("tokens_out"),
+            cost_micro_usd: count("cost_micro_usd"),
+        },
+    })
+}
