@@ -7,7 +7,14 @@ use std::path::{Path, PathBuf};
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
 const ADAPTERS: [&str; 4] = ["store", "gateway", "queue", "telemetry"];
-const FUNCTIONS: [&str; 5] = ["api", "stream", "orchestrator", "worker", "janitor"];
+const FUNCTIONS: [&str; 6] = [
+    "api",
+    "stream",
+    "orchestrator",
+    "worker",
+    "janitor",
+    "relay",
+];
 /// Crates that put a process together, and those that are no part of what runs on AWS.
 const WIRING: [&str; 2] = ["aws", "wiring"];
 const FREE: [&str; 6] = ["bench", "skein", "cli", "local", "dev", "tests"];

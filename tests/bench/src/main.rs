@@ -27,7 +27,14 @@ use crate::report::Report;
 use crate::stage::Stage;
 
 /// The functions, by the names of their binaries.
-pub(crate) const FUNCTIONS: [&str; 5] = ["api", "stream", "orchestrator", "worker", "janitor"];
+pub(crate) const FUNCTIONS: [&str; 6] = [
+    "api",
+    "stream",
+    "orchestrator",
+    "worker",
+    "janitor",
+    "relay",
+];
 
 /// Measures what the platform costs, beside its targets.
 #[derive(Debug, Parser)]

@@ -243,3 +243,41 @@ async fn whoever_waits_for_a_run_that_is_cancelled_gets_1() {
     let (waited, ()) = tokio::join!(place.skein(&waiting), cancel);
     assert!(waited.error(1).contains("cancelled"), "{waited:?}");
 }
+
+#[tokio::test]
+async fn usage_counts_the_runs_that_ended() {
+    let place = Place::new();
+    let _dev = place.dev(&["--memory"]).await;
+    for text in ["1+1", "2*3"] {
+        place.skein(&["run", "calculator", text]).await.answer();
+    }
+    let asked = ["usage", "--interval", "hour", "--json"];
+    let counted = async {
+        loop {
+            let report = place.skein(&asked).await.json();
+            if report["total"]["runs"] == 2 {
+                return report;
+            }
+        }
+    };
+    let counted = tokio::time::timeout(std::time::Duration::from_secs(60), counted);
+    let report = counted.await.unwrap();
+    let item = &report["items"][0];
+    assert_eq!(
+        (&item["agent"], &item["steps"]),
+        (&"calculator".into(), &4.into())
+    );
+
+    let table = place.skein(&["usage", "--by", "agent"]).await;
+    let last = table.answer().lines().last().unwrap();
+    assert!(
+        last.contains("so far $0.") && last.contains("by its end"),
+        "{table:?}"
+    );
+    assert!(
+        table.out.contains("AGENT") && !table.out.contains("MODEL"),
+        "{table:?}"
+    );
+    let csv = place.skein(&["usage", "--csv"]).await;
+    assert_eq!(csv.out.lines().count(), 2, "{csv:?}");
+}
