@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use api::auth::SCOPES;
 use dev::{Cloud, CloudConfig, Keys, Launch, Platform, TENANT};
 use domain::id::{KeyId, TenantId};
 use domain::tenant::Tenant;
@@ -24,9 +25,6 @@ const PROCESS: &str = "platform::function_process";
 const PATIENCE: Duration = Duration::from_secs(90);
 /// Lines of the functions' output that are kept for a failing test.
 const KEPT_LINES: usize = 60;
-
-/// A scope that every tenant's key gets.
-const SCOPES: [&str; 4] = ["runs:read", "runs:write", "agents:read", "agents:write"];
 
 #[test]
 fn function_process() {
@@ -184,7 +182,7 @@ impl Running {
             tenant: TenantId::parse(tenant).unwrap(),
             project: None,
             hash: hexadecimal(&issued.sha256),
-            scopes: SCOPES.map(str::to_owned).into(),
+            scopes: SCOPES.iter().map(|scope| (*scope).to_owned()).collect(),
             label: "test".to_owned(),
             created_at: domain::time::At(0),
             expires_at: None,

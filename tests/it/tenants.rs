@@ -317,7 +317,7 @@ async fn what_an_operator_sends_wrong_is_told_all_at_once() {
 }
 
 /// Every route of operators, with a body that it would take.
-const ROUTES: [(&str, &str); 14] = [
+const ROUTES: [(&str, &str); 15] = [
     ("GET", "tiers"),
     ("POST", "tenants"),
     ("GET", "tenants"),
@@ -332,6 +332,7 @@ const ROUTES: [(&str, &str); 14] = [
     ("GET", "tenants/demo/budgets"),
     ("PUT", "tenants/demo/budgets/tenant"),
     ("GET", "tenants/demo/usage"),
+    ("GET", "tenants/demo/audit"),
 ];
 
 #[tokio::test]

@@ -41,6 +41,7 @@ pub(crate) async fn store_version(
     State(api): State<Api>,
     body: Body<Agent>,
 ) -> Result<Response, Problem> {
+    let api = api.on_behalf_of(&who.name());
     let agent =
         AgentId::parse(&agent).map_err(|error| Problem::parameter("agent", error.to_string()))?;
     body.value.check().map_err(invalid)?;
@@ -199,6 +200,7 @@ pub(crate) async fn archive(
     Path(agent): Path<AgentId>,
     State(api): State<Api>,
 ) -> Result<StatusCode, Problem> {
+    let api = api.on_behalf_of(&who.name());
     let (store, now) = (&api.engine.store, api.engine.now());
     if store.archive_agent(&who.tenant, &agent, now).await? {
         Ok(StatusCode::NO_CONTENT)

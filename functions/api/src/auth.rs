@@ -59,12 +59,14 @@ scopes! {
     AgentsRead = "agents:read";
     /// Create and archive agents.
     AgentsWrite = "agents:write";
+    /// Read the audit trail.
+    AuditRead = "audit:read";
 }
 
 scopes! {
     /// Every scope that an operator's key may have.
     OPERATOR_SCOPES:
-    /// Read tenants, keys, budgets.
+    /// Read tenants, keys, budgets, usage, audit trails.
     AdminRead = "admin:read";
     /// Onboard and change tenants, issue and revoke keys.
     AdminWrite = "admin:write";
@@ -110,9 +112,29 @@ impl<S: Scope> FromRequestParts<Api> for As<S> {
     }
 }
 
+impl<S> As<S> {
+    /// How the audit trail calls it.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("key:{}", self.key)
+    }
+}
+
 /// An operator that may do what `S` says.
 #[derive(Debug)]
-pub struct Operator<S>(PhantomData<fn() -> S>);
+pub struct Operator<S> {
+    /// The key that it used.
+    pub key: KeyId,
+    scope: PhantomData<fn() -> S>,
+}
+
+impl<S> Operator<S> {
+    /// How the audit trail calls it.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("operator:{}", self.key)
+    }
+}
 
 impl<S: Scope> FromRequestParts<Api> for Operator<S> {
     type Rejection = Problem;
@@ -123,7 +145,10 @@ impl<S: Scope> FromRequestParts<Api> for Operator<S> {
             return Err(Problem::ScopeMissing(S::NAME));
         }
         has::<S>(&key)?;
-        Ok(Self(PhantomData))
+        Ok(Self {
+            key: key.id.clone(),
+            scope: PhantomData,
+        })
     }
 }
 

@@ -8,6 +8,7 @@
 mod address;
 mod admin;
 mod agents;
+mod audit;
 pub mod auth;
 mod body;
 mod create;
@@ -63,6 +64,14 @@ impl Default for Config {
 }
 
 impl Api {
+    /// This API, acting for whoever asks: so the audit trail names who made a change.
+    pub(crate) fn on_behalf_of(&self, who: &str) -> Self {
+        Self {
+            engine: self.engine.on_behalf_of(who),
+            ..self.clone()
+        }
+    }
+
     /// An API over this engine.
     #[must_use]
     pub fn new(engine: Engine, config: Config) -> Self {

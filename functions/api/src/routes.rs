@@ -7,7 +7,7 @@ use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 
 use crate::admin::{budgets, keys, tenants};
-use crate::{Api, agents, create, events, health, runs, usage};
+use crate::{Api, agents, audit, create, events, health, runs, usage};
 
 /// The OpenAPI 3.1 document of every route. A file, since making it costs more at each cold start than all else the API does
 /// then; a test makes it anew from the handlers and compares.
@@ -35,6 +35,7 @@ pub(crate) fn routes() -> Router<Api> {
         )
         .route("/v1/budgets", get(budgets::own))
         .route("/v1/usage", get(usage::own))
+        .route("/v1/audit", get(audit::own))
         .route("/v1/admin/tiers", get(tenants::tiers))
         .route(
             "/v1/admin/tenants",
@@ -64,6 +65,7 @@ pub(crate) fn routes() -> Router<Api> {
             put(budgets::set),
         )
         .route("/v1/admin/tenants/{tenant}/usage", get(usage::of_tenant))
+        .route("/v1/admin/tenants/{tenant}/audit", get(audit::of_tenant))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/openapi.json", get(document))

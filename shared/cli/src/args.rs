@@ -69,6 +69,9 @@ pub(crate) enum Command {
     Budgets(Budgets),
     /// Report what ended runs used and cost
     Usage(Usage),
+    /// Read the audit trail, and check an export of it
+    #[command(subcommand)]
+    Audit(Audit),
     /// List the tiers (operator)
     Tiers {
         /// Print JSON
@@ -198,6 +201,30 @@ pub(crate) enum Runs {
         /// Why
         #[arg(long)]
         reason: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Audit {
+    /// List who changed what
+    Ls {
+        /// The tenant, for operators [default: the one of the API key]
+        #[arg(long)]
+        tenant: Option<String>,
+        /// Only entries after this number
+        #[arg(long, default_value_t = 0)]
+        after: u64,
+    },
+    /// Print the whole trail as JSON, one entry a line
+    Export {
+        /// The tenant, for operators [default: the one of the API key]
+        #[arg(long)]
+        tenant: Option<String>,
+    },
+    /// Check an export, without asking any platform
+    Verify {
+        /// The file, `-` for standard input
+        file: PathBuf,
     },
 }
 

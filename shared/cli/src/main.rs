@@ -5,6 +5,7 @@
 
 mod agents;
 mod args;
+mod audit;
 mod client;
 mod dev;
 mod doctor;
@@ -56,6 +57,7 @@ async fn perform(cli: Cli) -> Result<ExitCode, Failure> {
             };
             usage::usage(&client, asked).await
         }
+        Command::Audit(command) => audit::audit(&cli.server, command).await,
         Command::Tiers { json } => operator::tiers(&cli.server.operator()?, json).await,
         Command::Doctor => doctor::doctor(&cli.server).await,
         Command::Openapi => {

@@ -5,6 +5,7 @@
 //! no tracing; time, ids and random bytes are arguments.
 
 pub mod agent;
+pub mod audit;
 pub mod budget;
 pub mod caps;
 pub mod id;

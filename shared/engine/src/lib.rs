@@ -91,6 +91,15 @@ impl Engine {
         }
     }
 
+    /// This engine, acting for `by`: so the audit trail names who made a change.
+    #[must_use]
+    pub fn on_behalf_of(&self, by: &str) -> Self {
+        Self {
+            store: self.store.on_behalf_of(by, self.now()),
+            ..self.clone()
+        }
+    }
+
     /// The instant that decisions are made at.
     #[must_use]
     pub fn now(&self) -> At {

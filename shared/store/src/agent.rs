@@ -6,8 +6,10 @@ use domain::agent::Agent;
 use domain::id::{AgentId, TenantId};
 use domain::time::At;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use crate::audit::Act;
 use crate::blob::hex;
 use crate::item::{Item, Read, Set, keyed, number, to_json};
 use crate::key::{Key, VERSION, agent_list, agent_partition, version_sort};
@@ -114,7 +116,14 @@ impl Store {
                 item.set_text("definition", &json);
                 writes.push(Write::new(item, Some(ABSENT)));
             }
-            let outcome = self.transact(writes).await?;
+            let act = Act {
+                tenant,
+                action: "agent.stored",
+                subject: format!("agent:{id}"),
+                state: json!({"version": version, "sha256": digest}),
+                at: now,
+            };
+            let outcome = self.transact_audited(&act, &writes).await?;
             if let Outcome::Done = outcome {
                 if same.is_some()
                     && let Some(version) = self.agent_version(tenant, id, version).await?
@@ -273,7 +282,15 @@ impl Store {
                 digest: old.digest.clone(),
                 revision: old.revision + 1,
             };
-            match self.put(archived.write(tenant, Some(&old))).await? {
+            let act = Act {
+                tenant,
+                action: "agent.archived",
+                subject: format!("agent:{id}"),
+                state: json!({"version": old.head.latest}),
+                at: now,
+            };
+            let write = archived.write(tenant, Some(&old));
+            match self.transact_audited(&act, &[write]).await? {
                 Outcome::Done => return Ok(true),
                 Outcome::Refused(_) | Outcome::Conflict => pause(attempt).await,
             }

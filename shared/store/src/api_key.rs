@@ -4,6 +4,7 @@ use domain::id::{KeyId, ProjectId, TenantId};
 use domain::time::At;
 use serde::{Deserialize, Serialize};
 
+use crate::audit::{Act, state_of};
 use crate::item::{Item, Read, Set, keyed, number, text, to_json};
 use crate::key::{Key, key_list};
 use crate::list::Page;
@@ -64,10 +65,21 @@ impl Store {
             "attribute_not_exists(pk) OR (tenant = :tenant AND attribute_not_exists(revoked_at))"
         };
         let write = Write::new(item, Some(own)).with(":tenant", text(api_key.tenant.as_str()));
-        match self.put(write).await? {
+        let act = Act {
+            tenant: &api_key.tenant,
+            action: if api_key.revoked_at.is_some() {
+                "key.revoked"
+            } else {
+                "key.stored"
+            },
+            subject: format!("key:{}", api_key.id),
+            state: state_of(api_key),
+            at: api_key.created_at,
+        };
+        match self.transact_audited(&act, &[write]).await? {
             Outcome::Done => Ok(()),
             Outcome::Refused(_) => Err(Error::Raced),
-            Outcome::Conflict => Err(Error::conflict("PutItem")),
+            Outcome::Conflict => Err(Error::conflict("TransactWriteItems")),
         }
     }
 

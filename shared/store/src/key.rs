@@ -134,6 +134,16 @@ impl Key {
         Self::new(partition, format!("{:013}#{subject}", start.0))
     }
 
+    /// A link of a tenant's audit trail.
+    pub(crate) fn audit(tenant: &TenantId, number: u64) -> Self {
+        Self::new(audit_partition(tenant), audit_sort(number))
+    }
+
+    /// Where a tenant's audit trail stands.
+    pub(crate) fn audit_tip(tenant: &TenantId) -> Self {
+        Self::new(audit_partition(tenant), "TIP".to_owned())
+    }
+
     /// How far the watch was swept. No tenant's, like the index it is about.
     pub(crate) fn sweep() -> Self {
         Self::new("SWEEP".to_owned(), "SWEEP".to_owned())
@@ -187,6 +197,14 @@ pub(crate) fn usage_period(interval: Interval, at: At) -> u64 {
         Interval::Hour => Period::Month.number(at),
         Interval::Day => Period::Total.number(at),
     }
+}
+
+pub(crate) fn audit_partition(tenant: &TenantId) -> String {
+    format!("T#{tenant}#AUDIT")
+}
+
+pub(crate) fn audit_sort(number: u64) -> String {
+    format!("E#{number:012}")
 }
 
 pub(crate) fn waiting_partition(tenant: &TenantId) -> String {
@@ -370,6 +388,8 @@ mod tests {
             of(Key::usage(hour, At(1_700_000_000_000), "-#-#a#m")),
             "T#acme#U#hour#24286 1700000000000#-#-#a#m"
         );
+        assert_eq!(of(Key::audit(&tenant, 7)), "T#acme#AUDIT E#000000000007");
+        assert_eq!(of(Key::audit_tip(&tenant)), "T#acme#AUDIT TIP");
         assert_eq!(of(Key::sweep()), "SWEEP SWEEP");
         let partition = run_partition(&tenant, &run);
         let parsed = parse_run_partition(&partition);

@@ -6,6 +6,7 @@
 
 mod agent;
 mod api_key;
+mod audit;
 mod blob;
 mod bucket;
 mod cache;
@@ -102,6 +103,8 @@ impl fmt::Debug for Config {
 pub struct Store {
     inner: Arc<Inner>,
     meter: Arc<meter::Meter>,
+    /// Who makes the changes that the audit trail tells of.
+    actor: Option<audit::Actor>,
 }
 
 struct Inner {
@@ -138,6 +141,7 @@ impl Store {
                 versions,
             }),
             meter: Arc::default(),
+            actor: None,
         }
     }
 
@@ -145,8 +149,8 @@ impl Store {
     #[must_use]
     pub fn metered(&self) -> Self {
         Self {
-            inner: Arc::clone(&self.inner),
             meter: Arc::new(meter::Meter::below(&self.meter)),
+            ..self.clone()
         }
     }
 

@@ -20,6 +20,7 @@ use crate::{Error, Store};
 pub(crate) const ATTEMPTS: u32 = 5;
 
 /// A change of one item, under a condition.
+#[derive(Clone)]
 pub(crate) struct Write {
     act: Act,
     condition: Option<Cow<'static, str>>,
@@ -29,6 +30,7 @@ pub(crate) struct Write {
 }
 
 /// What a write does to its item.
+#[derive(Clone)]
 enum Act {
     /// Puts the whole item.
     Put(Item),

@@ -4,10 +4,11 @@ use domain::id::TenantId;
 use domain::tenant::Tenant;
 use domain::time::At;
 
+use crate::audit::{Act, state_of};
 use crate::item::{Read, Set, keyed, number, to_json};
 use crate::key::{Key, TENANTS};
 use crate::list::{MAX_PAGE, Page};
-use crate::table::{ABSENT, ATTEMPTS, Index, Outcome, Range, Sort, Write, pause};
+use crate::table::{ABSENT, Index, Outcome, Range, Sort, Write};
 use crate::{Error, Store, cursor, ledger};
 
 impl Store {
@@ -17,34 +18,41 @@ impl Store {
     /// # Errors
     /// [`Error::Raced`] when it exists already, or was changed since `old` was read; those of the table.
     pub async fn put_tenant(&self, new: &Tenant, old: Option<&Tenant>) -> Result<(), Error> {
-        for attempt in 0..ATTEMPTS {
-            let mut item = keyed(Key::tenant(&new.id), 4);
-            item.set_text("head", to_json(new));
-            item.set_number("revision", new.revision);
-            item.set_text("list_pk", TENANTS);
-            item.set_text("list_sk", new.id.as_str());
-            let record = match old {
-                None => Write::new(item, Some(ABSENT)),
-                Some(old) => Write::new(item, Some("revision = :revision"))
-                    .with(":revision", number(old.revision)),
-            };
-            let mut writes = vec![record];
-            writes.extend(ledger::settings(old, new));
-            match self.transact(writes).await? {
-                Outcome::Done => return Ok(()),
-                Outcome::Conflict => pause(attempt).await,
-                Outcome::Refused(refusals) => {
-                    // What stands there may be this very change, whose answer was lost.
-                    let stored = refusals.into_iter().next().and_then(|refusal| refusal.old);
-                    let stored = stored.map(|item| item.json::<Tenant>("head"));
-                    return match stored.transpose()? {
-                        Some(stored) if stored == *new => Ok(()),
-                        Some(_) | None => Err(Error::Raced),
-                    };
+        let mut item = keyed(Key::tenant(&new.id), 4);
+        item.set_text("head", to_json(new));
+        item.set_number("revision", new.revision);
+        item.set_text("list_pk", TENANTS);
+        item.set_text("list_sk", new.id.as_str());
+        let (action, record) = match old {
+            None => ("tenant.created", Write::new(item, Some(ABSENT))),
+            Some(old) => {
+                let unchanged = Write::new(item, Some("revision = :revision"));
+                let unchanged = unchanged.with(":revision", number(old.revision));
+                ("tenant.changed", unchanged)
+            }
+        };
+        let mut writes = vec![record];
+        writes.extend(ledger::settings(old, new));
+        let act = Act {
+            tenant: &new.id,
+            action,
+            subject: "tenant".to_owned(),
+            state: state_of(new),
+            at: new.updated_at,
+        };
+        match self.transact_audited(&act, &writes).await? {
+            Outcome::Done => Ok(()),
+            Outcome::Conflict => Err(Error::conflict("TransactWriteItems")),
+            Outcome::Refused(refusals) => {
+                // What stands there may be this very change, whose answer was lost.
+                let stored = refusals.into_iter().next().and_then(|refusal| refusal.old);
+                let stored = stored.map(|item| item.json::<Tenant>("head"));
+                match stored.transpose()? {
+                    Some(stored) if stored == *new => Ok(()),
+                    Some(_) | None => Err(Error::Raced),
                 }
             }
         }
-        Err(Error::conflict("TransactWriteItems"))
     }
 
     /// A tenant's record, strongly consistent.

@@ -176,11 +176,12 @@ pub(crate) async fn list(
     security(("key" = ["admin:write"]))
 )]
 pub(crate) async fn set(
-    _: Operator<AdminWrite>,
+    who: Operator<AdminWrite>,
     Path((tenant, node)): Path<(TenantId, Node)>,
     State(api): State<Api>,
     body: Body<NodeBudgets>,
 ) -> Result<Json<List<Account>>, Problem> {
+    let api = api.on_behalf_of(&who.name());
     let mut budgets = body.value.budgets;
     check(&budgets)?;
     budgets.sort();

@@ -163,11 +163,12 @@ async fn find_key(api: &Api, tenant: &TenantId, id: &KeyId) -> Result<ApiKey, Pr
     security(("key" = ["admin:write"]))
 )]
 pub(crate) async fn create(
-    _: Operator<AdminWrite>,
+    who: Operator<AdminWrite>,
     Path(tenant): Path<TenantId>,
     State(api): State<Api>,
     body: Body<NewKey>,
 ) -> Result<Response, Problem> {
+    let api = api.on_behalf_of(&who.name());
     let tenant = find(&api, &tenant).await?;
     let asked = body.value;
     let scopes = asked
@@ -282,11 +283,12 @@ pub(crate) async fn read(
     security(("key" = ["admin:write"]))
 )]
 pub(crate) async fn rotate(
-    _: Operator<AdminWrite>,
+    who: Operator<AdminWrite>,
     Path((tenant, key)): Path<(TenantId, KeyId)>,
     State(api): State<Api>,
     Optional(rotation): Optional<Rotation>,
 ) -> Result<Response, Problem> {
+    let api = api.on_behalf_of(&who.name());
     let grace_s = rotation.grace_seconds.unwrap_or(GRACE_S);
     if grace_s > MAX_GRACE_S {
         return Err(Problem::field(
@@ -336,10 +338,11 @@ pub(crate) async fn rotate(
     security(("key" = ["admin:write"]))
 )]
 pub(crate) async fn revoke(
-    _: Operator<AdminWrite>,
+    who: Operator<AdminWrite>,
     Path((tenant, key)): Path<(TenantId, KeyId)>,
     State(api): State<Api>,
 ) -> Result<StatusCode, Problem> {
+    let api = api.on_behalf_of(&who.name());
     let mut key = find_key(&api, &tenant, &key).await?;
     if key.revoked_at.is_none() {
         key.revoked_at = Some(api.engine.now());

@@ -181,10 +181,11 @@ pub(crate) async fn tiers(_: Operator<AdminRead>) -> Json<List<TierView>> {
     security(("key" = ["admin:write"]))
 )]
 pub(crate) async fn create(
-    _: Operator<AdminWrite>,
+    who: Operator<AdminWrite>,
     State(api): State<Api>,
     body: Body<NewTenant>,
 ) -> Result<Response, Problem> {
+    let api = api.on_behalf_of(&who.name());
     let asked = body.value;
     check(Some(&asked.name), Some(&asked.tier), Some(&asked.overrides))?;
     if asked.id.as_str() == OPERATOR {
@@ -278,11 +279,12 @@ pub(crate) async fn read(
     security(("key" = ["admin:write"]))
 )]
 pub(crate) async fn patch(
-    _: Operator<AdminWrite>,
+    who: Operator<AdminWrite>,
     Path(tenant): Path<TenantId>,
     State(api): State<Api>,
     body: Body<TenantChange>,
 ) -> Result<Json<TenantView>, Problem> {
+    let api = api.on_behalf_of(&who.name());
     let TenantChange {
         name,
         tier,
@@ -321,10 +323,11 @@ pub(crate) async fn patch(
     security(("key" = ["admin:write"]))
 )]
 pub(crate) async fn suspend(
-    _: Operator<AdminWrite>,
+    who: Operator<AdminWrite>,
     Path(tenant): Path<TenantId>,
     State(api): State<Api>,
 ) -> Result<Json<TenantView>, Problem> {
+    let api = api.on_behalf_of(&who.name());
     stand(&api, &tenant, Standing::Suspended).await
 }
 
@@ -344,10 +347,11 @@ pub(crate) async fn suspend(
     security(("key" = ["admin:write"]))
 )]
 pub(crate) async fn resume(
-    _: Operator<AdminWrite>,
+    who: Operator<AdminWrite>,
     Path(tenant): Path<TenantId>,
     State(api): State<Api>,
 ) -> Result<Json<TenantView>, Problem> {
+    let api = api.on_behalf_of(&who.name());
     stand(&api, &tenant, Standing::Active).await
 }
 

@@ -3,7 +3,7 @@ use serde_json::Value;
 use utoipa::OpenApi as _;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
-use crate::{OPENAPI, admin, agents, create, events, health, routes, runs, schema, usage};
+use crate::{OPENAPI, admin, agents, audit, create, events, health, routes, runs, schema, usage};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -27,6 +27,7 @@ use crate::{OPENAPI, admin, agents, create, events, health, routes, runs, schema
         agents::read_version,
         admin::budgets::own,
         usage::own,
+        audit::own,
         admin::tenants::tiers,
         admin::tenants::create,
         admin::tenants::list,
@@ -42,6 +43,7 @@ use crate::{OPENAPI, admin, agents, create, events, health, routes, runs, schema
         admin::budgets::list,
         admin::budgets::set,
         usage::of_tenant,
+        audit::of_tenant,
         health::live,
         health::ready,
         routes::document,

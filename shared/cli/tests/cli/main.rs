@@ -4,6 +4,7 @@
 
 mod agents;
 mod alone;
+mod audit;
 mod dev;
 mod neighbours;
 mod place;

@@ -1,6 +1,7 @@
 //! The store against the local table and object store, through the real SDK clients.
 
 mod agents;
+mod audit;
 mod bucket;
 mod cache;
 mod cost;

@@ -1,0 +1,149 @@
+//! The audit trail: every change of a tenant, its keys and its agents writes a link of the tenant's chain in the same
+//! transaction, so that neither is there without the other.
+
+use domain::audit::{Change, Entry, Tip};
+use domain::id::TenantId;
+use domain::time::At;
+use serde_json::Value;
+
+use crate::item::{Item, Read, Set, keyed, number, text, to_json};
+use crate::key::{self, Key};
+use crate::table::{ABSENT, ATTEMPTS, Outcome, Range, Sort, Write, pause};
+use crate::{Error, Store};
+
+/// Most entries of one page.
+const MAX_ENTRIES: u32 = 1_000;
+/// Who acts where nobody is named: seeds and tests.
+const PLATFORM: &str = "platform";
+
+/// For whom a store acts, and since when.
+#[derive(Clone, Debug)]
+pub(crate) struct Actor {
+    by: String,
+    at: At,
+}
+
+/// What is done to what.
+pub(crate) struct Act<'a> {
+    /// Whose chain tells of it.
+    pub(crate) tenant: &'a TenantId,
+    /// What is done, as [`Change::action`] says.
+    pub(crate) action: &'static str,
+    /// To what.
+    pub(crate) subject: String,
+    /// How that is then.
+    pub(crate) state: Value,
+    /// When, unless the actor says so.
+    pub(crate) at: At,
+}
+
+impl Store {
+    /// The same store, acting for `by` at `now`: so the audit trail names who made a change.
+    #[must_use]
+    pub fn on_behalf_of(&self, by: &str, now: At) -> Self {
+        Self {
+            actor: Some(Actor {
+                by: by.to_owned(),
+                at: now,
+            }),
+            ..self.clone()
+        }
+    }
+
+    /// Does these writes together with the link that tells of them. The answer is that of the writes alone.
+    pub(crate) async fn transact_audited(
+        &self,
+        act: &Act<'_>,
+        writes: &[Write],
+    ) -> Result<Outcome, Error> {
+        for attempt in 0..ATTEMPTS {
+            let tip = self.audit_tip(act.tenant).await?;
+            let entry = Entry::after(&tip, act.tenant.clone(), self.change(act));
+            let mut all = writes.to_vec();
+            all.extend(links(&tip, &entry));
+            match self.transact(all).await? {
+                Outcome::Done => return Ok(Outcome::Done),
+                Outcome::Conflict => {}
+                Outcome::Refused(mut refusals) => {
+                    let at_links = refusals.split_off(writes.len());
+                    if refusals.iter().any(|refusal| refusal.failed) {
+                        return Ok(Outcome::Refused(refusals));
+                    }
+                    // What stands there may be this very link, whose answer was lost.
+                    let old = at_links.into_iter().next().and_then(|link| link.old);
+                    if old.is_some_and(|old| old.find_text("hash") == Some(&entry.hash)) {
+                        return Ok(Outcome::Done);
+                    }
+                }
+            }
+            pause(attempt).await;
+        }
+        Err(Error::conflict("TransactWriteItems"))
+    }
+
+    fn change(&self, act: &Act<'_>) -> Change {
+        let actor = self.actor.as_ref();
+        Change {
+            at: actor.map_or(act.at, |actor| actor.at),
+            by: actor.map_or_else(|| PLATFORM.to_owned(), |actor| actor.by.clone()),
+            action: act.action.to_owned(),
+            subject: act.subject.clone(),
+            state: act.state.clone(),
+        }
+    }
+
+    async fn audit_tip(&self, tenant: &TenantId) -> Result<Tip, Error> {
+        let Some(item) = self.get(Key::audit_tip(tenant), true).await? else {
+            return Ok(Tip::default());
+        };
+        Ok(Tip {
+            number: item.number("tip_number")?,
+            hash: item.text("tip_hash")?.to_owned(),
+        })
+    }
+
+    /// A tenant's chain after entry number `after`, in order, at most `limit` (1 to 1,000). Strongly consistent.
+    ///
+    /// # Errors
+    /// Those of the table.
+    pub async fn audit(
+        &self,
+        tenant: &TenantId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<Entry>, Error> {
+        let range = Range {
+            index: None,
+            pk: key::audit_partition(tenant),
+            sort: Sort::Between(key::audit_sort(after.saturating_add(1)), "E#~".to_owned()),
+            forward: true,
+            limit: Some(limit.clamp(1, MAX_ENTRIES)),
+            consistent: true,
+        };
+        let rows = self.query(&range, None).await?;
+        rows.items.iter().map(|item| item.json("entry")).collect()
+    }
+}
+
+/// How something is, as its record says.
+pub(crate) fn state_of(record: &impl serde::Serialize) -> Value {
+    serde_json::to_value(record).expect("records have text keys and no failing serialiser")
+}
+
+/// The link, and the tip that moves on to it.
+fn links(tip: &Tip, entry: &Entry) -> [Write; 2] {
+    let mut link: Item = keyed(Key::audit(&entry.tenant, entry.number), 2);
+    link.set_text("entry", to_json(entry));
+    link.set_text("hash", &entry.hash);
+    let mut moved = keyed(Key::audit_tip(&entry.tenant), 2);
+    moved.set_number("tip_number", entry.number);
+    moved.set_text("tip_hash", &entry.hash);
+    let moved = if tip.number == 0 {
+        Write::new(moved, Some(ABSENT))
+    } else {
+        Write::new(moved, Some("tip_number = :number AND tip_hash = :hash"))
+            .with(":number", number(tip.number))
+            .with(":hash", text(&tip.hash))
+    };
+    [Write::new(link, Some(ABSENT)), moved]
+}

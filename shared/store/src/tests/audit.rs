@@ -1,0 +1,137 @@
+//! The audit trail: no change without its link, no link without its change.
+
+use domain::audit::{Entry, Verifier};
+use domain::tenant::{Standing, Tenant};
+use futures_util::future::join_all;
+use local::wire::{Fault, Rule};
+
+use super::*;
+use crate::{ApiKey, Error};
+
+async fn chain(store: &Store, tenant: &TenantId) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    loop {
+        let after = entries.last().map_or(0, |entry: &Entry| entry.number);
+        let page = store.audit(tenant, after, 7).await.unwrap();
+        if page.is_empty() {
+            break;
+        }
+        entries.extend(page);
+    }
+    let mut verifier = Verifier::default();
+    for entry in &entries {
+        verifier.take(entry).unwrap();
+    }
+    entries
+}
+
+fn acts(entries: &[Entry]) -> Vec<(&str, &str, &str)> {
+    let told = entries.iter().map(|entry| &entry.change);
+    told.map(|change| (&*change.by, &*change.action, &*change.subject))
+        .collect()
+}
+
+fn key(id: &str, tenant: &TenantId) -> ApiKey {
+    ApiKey {
+        id: domain::id::KeyId::parse(id).unwrap(),
+        tenant: tenant.clone(),
+        project: None,
+        hash: "a-hash-that-nobody-may-see".to_owned(),
+        scopes: vec!["runs:read".to_owned()],
+        label: "test".to_owned(),
+        created_at: NOW,
+        expires_at: None,
+        revoked_at: None,
+        last_used_at: None,
+    }
+}
+
+#[tokio::test]
+async fn every_change_is_told_with_who_made_it() {
+    let World { store, .. } = world().await;
+    let acme = tenant("acme");
+    let operator = store.on_behalf_of("operator:1", NOW.plus_ms(5));
+    let old = Tenant::new(acme.clone(), "Acme", "free", NOW);
+    operator.put_tenant(&old, None).await.unwrap();
+    let mut new = old.clone();
+    new.revision += 1;
+    new.standing = Standing::Suspended;
+    operator.put_tenant(&new, Some(&old)).await.unwrap();
+    let mut stored = key("4f9a", &acme);
+    operator.put_key(&stored).await.unwrap();
+    stored.revoked_at = Some(NOW);
+    store.put_key(&stored).await.unwrap();
+    let user = store.on_behalf_of("key:4f9a", NOW.plus_ms(9));
+    let agent = AgentId::parse("a").unwrap();
+    let definition = serde_json::from_value(json!({"model": "local.echo"})).unwrap();
+    for _ in 0..2 {
+        user.put_agent(&acme, &agent, &definition, NOW)
+            .await
+            .unwrap();
+        user.archive_agent(&acme, &agent, NOW).await.unwrap();
+        user.archive_agent(&acme, &agent, NOW).await.unwrap();
+    }
+
+    let entries = chain(&store, &acme).await;
+    assert_eq!(
+        acts(&entries),
+        [
+            ("operator:1", "tenant.created", "tenant"),
+            ("operator:1", "tenant.changed", "tenant"),
+            ("operator:1", "key.stored", "key:4f9a"),
+            ("platform", "key.revoked", "key:4f9a"),
+            ("key:4f9a", "agent.stored", "agent:a"),
+            ("key:4f9a", "agent.archived", "agent:a"),
+            ("key:4f9a", "agent.stored", "agent:a"),
+            ("key:4f9a", "agent.archived", "agent:a"),
+        ],
+        "what changes nothing is not told"
+    );
+    assert_eq!(entries[1].change.state["standing"], "suspended");
+    assert_eq!(entries[4].change.at, NOW.plus_ms(9));
+    let text = serde_json::to_string(&entries).unwrap();
+    assert!(!text.contains("nobody-may-see"));
+    assert_eq!(chain(&store, &tenant("evil")).await, []);
+}
+
+#[tokio::test]
+async fn what_is_refused_is_not_told() {
+    let World { store, .. } = world().await;
+    let acme = tenant("acme");
+    let first = Tenant::new(acme.clone(), "Acme", "free", NOW);
+    store.put_tenant(&first, None).await.unwrap();
+    let other = Tenant::new(acme.clone(), "Another", "free", NOW);
+    let raced = store.put_tenant(&other, None).await;
+    assert!(matches!(raced, Err(Error::Raced)), "{raced:?}");
+    store.put_key(&key("4f9a", &acme)).await.unwrap();
+    let stolen = store.put_key(&key("4f9a", &tenant("evil"))).await;
+    assert!(matches!(stolen, Err(Error::Raced)), "{stolen:?}");
+    assert_eq!(chain(&store, &acme).await.len(), 2);
+    assert_eq!(chain(&store, &tenant("evil")).await, []);
+}
+
+#[tokio::test]
+async fn changes_at_once_and_lost_answers_make_one_chain() {
+    let World { store, faults, .. } = world().await;
+    let acme = tenant("acme");
+    faults.add(Rule::new(Fault::LoseResponse).with_probability(0.2, 1));
+    faults.add(Rule::new(Fault::Throttle).with_probability(0.1, 2));
+    let ids: Vec<String> = (0..12).map(|n| format!("a{n}")).collect();
+    let writers = ids.iter().map(|id| {
+        let (store, key) = (&store, key(id, &acme));
+        async move {
+            while let Err(error) = store.put_key(&key).await {
+                assert!(error.is_transient(), "{error:?}");
+            }
+        }
+    });
+    join_all(writers).await;
+    faults.clear();
+    let entries = chain(&store, &acme).await;
+    for id in &ids {
+        let told = entries
+            .iter()
+            .filter(|entry| entry.change.subject == format!("key:{id}"));
+        assert!(told.count() >= 1, "{id}");
+    }
+}
