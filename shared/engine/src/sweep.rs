@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use domain::id::{RunId, TenantId};
 use domain::run::{LEASE_MS, Lane, ParkReason, Status};
@@ -21,6 +22,8 @@ use crate::{Engine, Error};
 const SLOT_MS: u64 = 2_000;
 /// How far ahead sweeps are asked for, in milliseconds: the janitor's own tick, once a minute, sees what comes later.
 const HORIZON_MS: u64 = 90_000;
+/// How long a write waits for the message that asks for a sweep.
+const ASK: Duration = Duration::from_secs(1);
 /// How long a run that was woken is left alone at least, in milliseconds. One that has been silent for longer is left alone
 /// for as long again: where runs wait because there are too many, a message a minute for each would make them wait longer.
 const PATIENCE_MS: u64 = 30_000;
@@ -97,12 +100,12 @@ impl Engine {
             return;
         };
         let up_to = At(slot * SLOT_MS);
-        match self.queue.send_sweep(SweepMessage { up_to }, now).await {
-            Ok(()) => asking.is_done = true,
-            Err(error) => tracing::warn!(
-                error = %telemetry::chain(&error),
-                "nobody was asked to look for stuck runs; the janitor's next tick will"
-            ),
+        let sent = self.queue.send_sweep(SweepMessage { up_to }, now);
+        let missed = "nobody was asked to look for stuck runs; the janitor's next tick will";
+        match tokio::time::timeout(ASK, sent).await {
+            Ok(Ok(())) => asking.is_done = true,
+            Ok(Err(error)) => tracing::warn!(error = %telemetry::chain(&error), "{missed}"),
+            Err(_) => tracing::warn!("{missed}"),
         }
     }
 

@@ -27,9 +27,12 @@ pub(super) async fn follow(lambda: Lambda, changes: Changes, mapping: StreamMapp
     let mut pause = PAUSE;
     loop {
         let region = lambda.region().to_owned();
-        changes.next(1, &region).await;
-        tokio::time::sleep(mapping.batching_window).await;
-        let records = changes.next(mapping.batch_size.max(1), &region).await;
+        let most = mapping.batch_size.max(1);
+        let mut records = changes.next(most, &region).await;
+        if records.len() < most {
+            tokio::time::sleep(mapping.batching_window).await;
+            records = changes.next(most, &region).await;
+        }
         let event = json!({"Records": records}).to_string();
         let reply = match lambda.invoke(&mapping.function, event.into()).await {
             Ok(reply) => reply.bytes().await.map(drop),
