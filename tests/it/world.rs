@@ -21,7 +21,7 @@ use store::Store;
 use tokio::task::JoinSet;
 
 use crate::invariants;
-use crate::platform::onboard;
+use crate::platform::{onboard, within};
 
 /// How often the janitor looks (template: every minute).
 const JANITOR_EVERY_MS: u64 = 60_000;
@@ -167,25 +167,14 @@ impl World {
 
     /// Waits until the model was called that often.
     pub(crate) async fn calls(&self, calls: u64) {
-        while self.cloud.models.calls() < calls {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        until(|| self.cloud.models.calls() >= calls).await;
     }
 
     /// Waits until one more such request was answered.
     pub(crate) async fn requested(&self, operation: &str) {
-        let before = self.cloud.meter.snapshot();
-        while self
-            .cloud
-            .meter
-            .snapshot()
-            .since(&before)
-            .of(operation)
-            .requests
-            == 0
-        {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        let requests = || self.cloud.meter.snapshot().of(operation).requests;
+        let before = requests();
+        until(|| requests() > before).await;
     }
 
     /// A moment for those who are at work; while nobody is, time jumps, and the janitor looks once a minute.
@@ -264,6 +253,16 @@ struct Serving {
     queue: &'static str,
     delivery: Delivery,
     busy: Arc<AtomicUsize>,
+}
+
+/// Looks again and again until it holds.
+async fn until(holds: impl Fn() -> bool) {
+    let held = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    within(held).await;
 }
 
 /// One who is at work, for as long as this lives.

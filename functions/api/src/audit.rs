@@ -18,14 +18,8 @@ async fn page(api: &Api, tenant: &TenantId, params: &Params) -> Result<Json<List
     params.only(&["after", "limit"])?;
     let after = params.number("after", 0..=u64::MAX)?.unwrap_or(0);
     let limit = params.number("limit", 1..=MAX_PAGE)?.unwrap_or(PAGE);
-    let items = api.engine.store.audit(tenant, after, limit).await?;
-    let is_full = u32::try_from(items.len()).is_ok_and(|count| count == limit);
-    let last = items.last().filter(|_| is_full);
-    let next_cursor = last.map(|entry| entry.number.to_string());
-    Ok(Json(List {
-        next_cursor: next_cursor.unwrap_or_default(),
-        items,
-    }))
+    let page = api.engine.store.audit(tenant, after, limit).await?;
+    Ok(Json(List::of(page, |entry| entry)))
 }
 
 /// Read the audit trail

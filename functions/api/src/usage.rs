@@ -139,13 +139,12 @@ async fn report(api: &Api, tenant: &TenantId, params: &Params) -> Result<UsageRe
     } = Question::of(params, now)?;
     let store = &api.engine.store;
     let (month, ends_at) = month_of(now);
-    let (rows, days) = tokio::try_join!(
-        Box::pin(store.usage(tenant, interval, from, to)),
-        Box::pin(store.usage(tenant, Interval::Day, month, ends_at)),
-    )?;
-    let sum = |rows: &[Row]| {
-        let usages = rows.iter().map(|row| row.usage);
-        usages.fold(Usage::default(), Usage::plus)
+    let rows = Box::pin(store.usage(tenant, interval, from, to)).await?;
+    let of_month = if interval == Interval::Day && from <= month && now < to {
+        sum(rows.iter().filter(|row| row.start >= month))
+    } else {
+        let days = store.usage(tenant, Interval::Day, month, ends_at);
+        sum(&Box::pin(days).await?)
     };
     let items = group(rows, &dimensions);
     Ok(UsageReport {
@@ -161,8 +160,13 @@ async fn report(api: &Api, tenant: &TenantId, params: &Params) -> Result<UsageRe
                 usage: row.usage,
             })
             .collect(),
-        month: forecast(sum(&days).cost_micro_usd, now).into(),
+        month: forecast(of_month.cost_micro_usd, now).into(),
     })
+}
+
+fn sum<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Usage {
+    let usages = rows.into_iter().map(|row| row.usage);
+    usages.fold(Usage::default(), Usage::plus)
 }
 
 /// The report as the client asks for it: JSON, or its items as CSV.

@@ -25,7 +25,7 @@ const HORIZON_MS: u64 = 90_000;
 /// How long a write waits for the message that asks for a sweep.
 const ASK: Duration = Duration::from_secs(1);
 /// How long a run that was woken is left alone at least, in milliseconds. One that has been silent for longer is left alone
-/// for as long again: where runs wait because there are too many, a message a minute for each would make them wait longer.
+/// for as long again: where runs wait because there are too many, more messages would make them wait longer.
 const PATIENCE_MS: u64 = 30_000;
 /// Most runs of one shard that one sweep looks at; the next one follows at once.
 const MOST_PER_SHARD: u32 = 250;

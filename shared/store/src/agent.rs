@@ -14,7 +14,7 @@ use crate::blob::hex;
 use crate::item::{Item, Read, Set, keyed, number, to_json};
 use crate::key::{Key, VERSION, agent_list, agent_partition, version_sort};
 use crate::list::{MAX_PAGE, Page};
-use crate::table::{ABSENT, ATTEMPTS, Index, Outcome, Range, Sort, Write, pause};
+use crate::table::{ABSENT, ATTEMPTS, Index, Range, Sort, Write, pause};
 use crate::{Error, Store, cursor};
 
 /// Most bytes of one definition: an item may have 400 KB, the rest is room for keys.
@@ -123,8 +123,8 @@ impl Store {
                 state: json!({"version": version, "sha256": digest}),
                 at: now,
             };
-            let outcome = self.transact_audited(&act, &writes).await?;
-            if let Outcome::Done = outcome {
+            let stored = self.transact_audited(&act, &writes).await?;
+            if stored.is_ok() {
                 if same.is_some()
                     && let Some(version) = self.agent_version(tenant, id, version).await?
                 {
@@ -290,10 +290,10 @@ impl Store {
                 at: now,
             };
             let write = archived.write(tenant, Some(&old));
-            match self.transact_audited(&act, &[write]).await? {
-                Outcome::Done => return Ok(true),
-                Outcome::Refused(_) | Outcome::Conflict => pause(attempt).await,
+            if self.transact_audited(&act, &[write]).await?.is_ok() {
+                return Ok(true);
             }
+            pause(attempt).await;
         }
         Err(Error::Raced)
     }

@@ -8,7 +8,7 @@ use crate::audit::{Act, state_of};
 use crate::item::{Item, Read, Set, keyed, number, text, to_json};
 use crate::key::{Key, key_list};
 use crate::list::Page;
-use crate::table::{Outcome, Write};
+use crate::table::Write;
 use crate::{Error, Store};
 
 /// A stored API key.
@@ -76,11 +76,8 @@ impl Store {
             state: state_of(api_key),
             at: api_key.created_at,
         };
-        match self.transact_audited(&act, &[write]).await? {
-            Outcome::Done => Ok(()),
-            Outcome::Refused(_) => Err(Error::Raced),
-            Outcome::Conflict => Err(Error::conflict("TransactWriteItems")),
-        }
+        let stored = self.transact_audited(&act, &[write]).await?;
+        stored.map_err(|_| Error::Raced)
     }
 
     /// Reads a key by its public part, strongly consistent. Whether it still holds is for the caller to say.

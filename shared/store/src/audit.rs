@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use crate::item::{Item, Read, Set, keyed, number, text, to_json};
 use crate::key::{self, Key};
-use crate::table::{ABSENT, ATTEMPTS, Outcome, Range, Sort, Write, pause};
+use crate::list::Page;
+use crate::table::{ABSENT, ATTEMPTS, Outcome, Range, Refusal, Sort, Write, pause};
 use crate::{Error, Store};
 
 /// Most entries of one page.
@@ -50,29 +51,29 @@ impl Store {
         }
     }
 
-    /// Does these writes together with the link that tells of them. The answer is that of the writes alone.
+    /// Does these writes together with the link that tells of them. Refusals are those of the writes alone.
     pub(crate) async fn transact_audited(
         &self,
         act: &Act<'_>,
         writes: &[Write],
-    ) -> Result<Outcome, Error> {
+    ) -> Result<Result<(), Vec<Refusal>>, Error> {
         for attempt in 0..ATTEMPTS {
             let tip = self.audit_tip(act.tenant).await?;
             let entry = Entry::after(&tip, act.tenant.clone(), self.change(act));
             let mut all = writes.to_vec();
             all.extend(links(&tip, &entry));
             match self.transact(all).await? {
-                Outcome::Done => return Ok(Outcome::Done),
+                Outcome::Done => return Ok(Ok(())),
                 Outcome::Conflict => {}
                 Outcome::Refused(mut refusals) => {
                     let at_links = refusals.split_off(writes.len());
                     if refusals.iter().any(|refusal| refusal.failed) {
-                        return Ok(Outcome::Refused(refusals));
+                        return Ok(Err(refusals));
                     }
                     // What stands there may be this very link, whose answer was lost.
                     let old = at_links.into_iter().next().and_then(|link| link.old);
                     if old.is_some_and(|old| old.find_text("hash") == Some(&entry.hash)) {
-                        return Ok(Outcome::Done);
+                        return Ok(Ok(()));
                     }
                 }
             }
@@ -102,7 +103,8 @@ impl Store {
         })
     }
 
-    /// A tenant's chain after entry number `after`, in order, at most `limit` (1 to 1,000). Strongly consistent.
+    /// A tenant's chain after entry number `after`, in order, at most `limit` (1 to 1,000) and at most a page of 1 MB; `next`
+    /// is the number after which it goes on. Strongly consistent.
     ///
     /// # Errors
     /// Those of the table.
@@ -111,7 +113,7 @@ impl Store {
         tenant: &TenantId,
         after: u64,
         limit: u32,
-    ) -> Result<Vec<Entry>, Error> {
+    ) -> Result<Page<Entry>, Error> {
         let range = Range {
             index: None,
             pk: key::audit_partition(tenant),
@@ -121,7 +123,11 @@ impl Store {
             consistent: true,
         };
         let rows = self.query(&range, None).await?;
-        rows.items.iter().map(|item| item.json("entry")).collect()
+        let items = rows.items.iter().map(|item| item.json("entry"));
+        let items = items.collect::<Result<Vec<Entry>, _>>()?;
+        let last = items.last().filter(|_| rows.next.is_some());
+        let next = last.map(|entry| entry.number.to_string());
+        Ok(Page { items, next })
     }
 }
 

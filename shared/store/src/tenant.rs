@@ -8,7 +8,7 @@ use crate::audit::{Act, state_of};
 use crate::item::{Read, Set, keyed, number, to_json};
 use crate::key::{Key, TENANTS};
 use crate::list::{MAX_PAGE, Page};
-use crate::table::{ABSENT, Index, Outcome, Range, Sort, Write};
+use crate::table::{ABSENT, Index, Range, Sort, Write};
 use crate::{Error, Store, cursor, ledger};
 
 impl Store {
@@ -40,18 +40,15 @@ impl Store {
             state: state_of(new),
             at: new.updated_at,
         };
-        match self.transact_audited(&act, &writes).await? {
-            Outcome::Done => Ok(()),
-            Outcome::Conflict => Err(Error::conflict("TransactWriteItems")),
-            Outcome::Refused(refusals) => {
-                // What stands there may be this very change, whose answer was lost.
-                let stored = refusals.into_iter().next().and_then(|refusal| refusal.old);
-                let stored = stored.map(|item| item.json::<Tenant>("head"));
-                match stored.transpose()? {
-                    Some(stored) if stored == *new => Ok(()),
-                    Some(_) | None => Err(Error::Raced),
-                }
-            }
+        let Err(refusals) = self.transact_audited(&act, &writes).await? else {
+            return Ok(());
+        };
+        // What stands there may be this very change, whose answer was lost.
+        let stored = refusals.into_iter().next().and_then(|refusal| refusal.old);
+        let stored = stored.map(|item| item.json::<Tenant>("head"));
+        match stored.transpose()? {
+            Some(stored) if stored == *new => Ok(()),
+            Some(_) | None => Err(Error::Raced),
         }
     }
 

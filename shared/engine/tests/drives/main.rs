@@ -189,9 +189,14 @@ impl World {
 
     /// Waits until the model was called that often.
     async fn calls(&self, calls: u64) {
-        while self.cloud.models.calls() < calls {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        let called = async {
+            while self.cloud.models.calls() < calls {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), called)
+            .await
+            .unwrap();
     }
 }
 

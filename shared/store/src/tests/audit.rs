@@ -9,14 +9,12 @@ use super::*;
 use crate::{ApiKey, Error};
 
 async fn chain(store: &Store, tenant: &TenantId) -> Vec<Entry> {
-    let mut entries = Vec::new();
-    loop {
-        let after = entries.last().map_or(0, |entry: &Entry| entry.number);
-        let page = store.audit(tenant, after, 7).await.unwrap();
-        if page.is_empty() {
-            break;
-        }
-        entries.extend(page);
+    let (mut entries, mut next) = (Vec::new(), Some("0".to_owned()));
+    while let Some(after) = next {
+        let page = store.audit(tenant, after.parse().unwrap(), 7).await;
+        let page = page.unwrap();
+        entries.extend(page.items);
+        next = page.next;
     }
     let mut verifier = Verifier::default();
     for entry in &entries {
@@ -134,4 +132,21 @@ async fn changes_at_once_and_lost_answers_make_one_chain() {
             .filter(|entry| entry.change.subject == format!("key:{id}"));
         assert!(told.count() >= 1, "{id}");
     }
+}
+
+#[tokio::test]
+async fn a_page_that_is_cut_by_its_bytes_says_where_to_go_on() {
+    let World { store, .. } = world().await;
+    let acme = tenant("acme");
+    for n in 0..5 {
+        let mut large = key(&format!("a{n}"), &acme);
+        large.label = "x".repeat(300_000);
+        store.put_key(&large).await.unwrap();
+    }
+    let first = store.audit(&acme, 0, 100).await.unwrap();
+    assert!(
+        first.items.len() < 5 && first.next.is_some(),
+        "1 MB is a page"
+    );
+    assert_eq!(chain(&store, &acme).await.len(), 5);
 }
