@@ -34,11 +34,12 @@ async fn invoke(running: &Running, function: &str, event: String) -> Vec<u8> {
     within(reply.bytes()).await.unwrap().to_vec()
 }
 
-/// Status and body of a buffered answer.
+/// Status and body of the buffered answer to a sample, which is named after its function.
 async fn proxied(name: &str) -> (u64, Value) {
     let running = shared();
     running.admit("samples", KEY).await;
-    let answer = invoke(running, "api", sample::<ApiGatewayProxyRequest>(name)).await;
+    let (function, _) = name.split_once('-').unwrap();
+    let answer = invoke(running, function, sample::<ApiGatewayProxyRequest>(name)).await;
     let answer: Value = serde_json::from_slice(&answer).unwrap();
     let body = answer["body"].as_str().unwrap_or_default();
     (
@@ -86,6 +87,12 @@ async fn samples_of_the_api_are_answered() {
     assert_eq!((status, &problem["code"]), (400, &json!("malformed_json")));
     let (status, problem) = proxied("api-unauthorized.json").await;
     assert_eq!((status, &problem["code"]), (401, &json!("unauthenticated")));
+}
+
+#[tokio::test]
+async fn the_sample_of_an_operator_is_refused_to_a_tenant() {
+    let (status, problem) = proxied("admin-create-tenant.json").await;
+    assert_eq!((status, &problem["code"]), (403, &json!("scope_missing")));
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ mod faults;
 mod invariants;
 mod kill;
 mod lists;
+mod matrix;
 mod nonsense;
 mod platform;
 mod requests;

@@ -40,6 +40,7 @@ fn function_process() {
     let ran = runtime.block_on(async {
         match name.as_str() {
             "api" => api::run().await,
+            "admin" => admin::run().await,
             "stream" => stream::run().await,
             "orchestrator" => orchestrator::run().await,
             "worker" => worker::run().await,

@@ -315,38 +315,3 @@ async fn what_an_operator_sends_wrong_is_told_all_at_once() {
         answer.problem(404, "not_found");
     }
 }
-
-/// Every route of operators, with a body that it would take.
-const ROUTES: [(&str, &str); 15] = [
-    ("GET", "tiers"),
-    ("POST", "tenants"),
-    ("GET", "tenants"),
-    ("GET", "tenants/demo"),
-    ("PATCH", "tenants/demo"),
-    ("POST", "tenants/demo/suspend"),
-    ("POST", "tenants/demo/resume"),
-    ("POST", "tenants/demo/keys"),
-    ("GET", "tenants/demo/keys"),
-    ("DELETE", "tenants/demo/keys/k"),
-    ("POST", "tenants/demo/keys/k/rotate"),
-    ("GET", "tenants/demo/budgets"),
-    ("PUT", "tenants/demo/budgets/tenant"),
-    ("GET", "tenants/demo/usage"),
-    ("GET", "tenants/demo/audit"),
-];
-
-#[tokio::test]
-async fn no_tenant_reaches_a_route_of_operators() {
-    let running = shared();
-    for (method, path) in ROUTES {
-        let method = Method::from_bytes(method.as_bytes()).unwrap();
-        let path = format!("/v1/admin/{path}");
-        for (client, status, code) in [
-            (running.demo(), 403, "scope_missing"),
-            (running.stranger(), 401, "unauthenticated"),
-        ] {
-            let request = client.request(method.clone(), &path).json(&json!({}));
-            client.send(request).await.problem(status, code);
-        }
-    }
-}

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
 const ADAPTERS: [&str; 4] = ["store", "gateway", "queue", "telemetry"];
-const FUNCTIONS: [&str; 6] = [
+const FUNCTIONS: [&str; 7] = [
     "api",
+    "admin",
     "stream",
     "orchestrator",
     "worker",
@@ -75,8 +76,8 @@ fn allowed(name: &str) -> Option<Vec<&'static str>> {
         adapter if ADAPTERS.contains(&adapter) => Some(vec!["domain"]),
         "engine" => Some(below_engine),
         "wiring" => Some([&["aws"][..], &below_functions].concat()),
-        // The streamed routes are routes of the same API.
-        "stream" => Some([&["api"][..], &WIRING, &below_functions].concat()),
+        // Their routes are routes of the same API.
+        "stream" | "admin" => Some([&["api"][..], &WIRING, &below_functions].concat()),
         function if FUNCTIONS.contains(&function) => Some([&WIRING[..], &below_functions].concat()),
         free if FREE.contains(&free) => None,
         other => panic!("the crate `{other}` has no place in the order of crates yet"),

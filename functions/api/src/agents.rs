@@ -9,7 +9,7 @@ use http::StatusCode;
 use http::header::LOCATION;
 
 use crate::address::{Params, Path};
-use crate::auth::{AgentsRead, AgentsWrite, As};
+use crate::auth::{As, DefinitionsRead, DefinitionsWrite};
 use crate::body::{Body, invalid};
 use crate::view::{AgentSummary, List, Version};
 use crate::{Api, Problem, schema};
@@ -33,10 +33,10 @@ const PAGE: u32 = 20;
         (status = 200, description = "The latest version has this definition already", body = Version),
         (status = 422, description = "The definition breaks a rule", body = schema::Problem, content_type = "application/problem+json"),
     ),
-    security(("key" = ["agents:write"]))
+    security(("key" = ["definitions:write"]))
 )]
 pub(crate) async fn store_version(
-    who: As<AgentsWrite>,
+    who: As<DefinitionsWrite>,
     Path(agent): Path<String>,
     State(api): State<Api>,
     body: Body<Agent>,
@@ -73,10 +73,10 @@ pub(crate) async fn store_version(
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
     ),
     responses((status = 200, description = "A page", body = List<AgentSummary>)),
-    security(("key" = ["agents:read"]))
+    security(("key" = ["definitions:read"]))
 )]
 pub(crate) async fn list(
-    who: As<AgentsRead>,
+    who: As<DefinitionsRead>,
     State(api): State<Api>,
     params: Params,
 ) -> Result<Json<List<AgentSummary>>, Problem> {
@@ -102,10 +102,10 @@ pub(crate) async fn list(
         (status = 200, description = "The latest version", body = Version),
         (status = 404, description = "No such agent", body = schema::Problem, content_type = "application/problem+json"),
     ),
-    security(("key" = ["agents:read"]))
+    security(("key" = ["definitions:read"]))
 )]
 pub(crate) async fn read(
-    who: As<AgentsRead>,
+    who: As<DefinitionsRead>,
     Path(agent): Path<AgentId>,
     State(api): State<Api>,
 ) -> Result<Json<Version>, Problem> {
@@ -131,10 +131,10 @@ pub(crate) async fn read(
         (status = 200, description = "A page", body = List<Version>),
         (status = 404, description = "No such agent", body = schema::Problem, content_type = "application/problem+json"),
     ),
-    security(("key" = ["agents:read"]))
+    security(("key" = ["definitions:read"]))
 )]
 pub(crate) async fn versions(
-    who: As<AgentsRead>,
+    who: As<DefinitionsRead>,
     Path(agent): Path<AgentId>,
     State(api): State<Api>,
     params: Params,
@@ -167,10 +167,10 @@ pub(crate) async fn versions(
         (status = 200, description = "The version", body = Version),
         (status = 404, description = "No such version", body = schema::Problem, content_type = "application/problem+json"),
     ),
-    security(("key" = ["agents:read"]))
+    security(("key" = ["definitions:read"]))
 )]
 pub(crate) async fn read_version(
-    who: As<AgentsRead>,
+    who: As<DefinitionsRead>,
     Path((agent, version)): Path<(AgentId, u32)>,
     State(api): State<Api>,
 ) -> Result<Json<Version>, Problem> {
@@ -193,10 +193,10 @@ pub(crate) async fn read_version(
         (status = 204, description = "Archived"),
         (status = 404, description = "No such agent", body = schema::Problem, content_type = "application/problem+json"),
     ),
-    security(("key" = ["agents:write"]))
+    security(("key" = ["definitions:write"]))
 )]
 pub(crate) async fn archive(
-    who: As<AgentsWrite>,
+    who: As<DefinitionsWrite>,
     Path(agent): Path<AgentId>,
     State(api): State<Api>,
 ) -> Result<StatusCode, Problem> {

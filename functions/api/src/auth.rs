@@ -55,10 +55,10 @@ scopes! {
     RunsRead = "runs:read";
     /// Create and cancel runs.
     RunsWrite = "runs:write";
-    /// Read agents.
-    AgentsRead = "agents:read";
-    /// Create and archive agents.
-    AgentsWrite = "agents:write";
+    /// Read definitions: agents today.
+    DefinitionsRead = "definitions:read";
+    /// Store and archive definitions.
+    DefinitionsWrite = "definitions:write";
     /// Read the audit trail.
     AuditRead = "audit:read";
 }

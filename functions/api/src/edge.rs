@@ -76,3 +76,8 @@ pub(crate) async fn not_found() -> Problem {
 pub(crate) async fn method_not_allowed() -> Problem {
     Problem::MethodNotAllowed
 }
+
+/// The gateway sends such a request to another function, if its routes are those of this version.
+pub(crate) async fn elsewhere() -> Problem {
+    Problem::Misdirected
+}

@@ -11,14 +11,26 @@ use http::uri::PathAndQuery;
 use lambda_http::tower::ServiceExt as _;
 use lambda_http::{Body, Error, IntoResponse, Request, RequestExt as _, service_fn};
 
+use crate::routes::Surface;
 use crate::{Api, Config, router};
 
-/// Serves buffered answers until Lambda ends the process.
+/// Serves what tenants read and store until Lambda ends the process.
 ///
 /// # Errors
 /// When the environment lacks a setting, or the Runtime API fails.
 pub async fn run() -> Result<(), Error> {
-    let router = start("api")?;
+    run_buffered(start("api", Surface::Tenant)?).await
+}
+
+/// Serves what operators do until Lambda ends the process.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_admin() -> Result<(), Error> {
+    run_buffered(start("admin", Surface::Admin)?).await
+}
+
+async fn run_buffered(router: Router) -> Result<(), Error> {
     lambda_http::run_concurrent(service_fn(move |request: Request| {
         let router = router.clone();
         async move { buffer(serve(router, request).await).await }
@@ -26,12 +38,12 @@ pub async fn run() -> Result<(), Error> {
     .await
 }
 
-/// Serves streamed answers until Lambda ends the process.
+/// Serves streamed answers, runs as they are created and followed, until Lambda ends the process.
 ///
 /// # Errors
 /// As [`run`].
 pub async fn run_streaming() -> Result<(), Error> {
-    let router = start("stream")?;
+    let router = start("stream", Surface::Stream)?;
     lambda_http::run_with_streaming_response_concurrent(service_fn(move |request: Request| {
         let router = router.clone();
         async move { Ok::<_, Infallible>(serve(router, request).await) }
@@ -39,10 +51,11 @@ pub async fn run_streaming() -> Result<(), Error> {
     .await
 }
 
-fn start(function: &str) -> Result<Router, Error> {
+fn start(function: &str, surface: Surface) -> Result<Router, Error> {
     telemetry::init(function);
     let engine = wiring::engine()?;
-    Ok(router(Api::new(engine, Config::default())))
+    let api = Api::new(engine, Config::default());
+    Ok(router(api, surface.routes()))
 }
 
 pub(crate) async fn serve(router: Router, mut request: Request) -> Response {

@@ -1,7 +1,7 @@
 //! HTTP in: agents, runs and their events; tenants, keys and budgets.
 //!
-//! [`router`] holds every route; the functions `api` (buffered answers) and `stream` (streamed ones) serve the same router,
-//! and the gateway's routes decide which of them sees a request. Handlers parse, authenticate, ask `engine` and `store`, and
+//! Three functions answer parts of one API: `api` what tenants read and store, `stream` runs as they are created and
+//! followed, `admin` what operators do. [`routes`](mod@routes) says which; the gateway's routes send each request there. Handlers parse, authenticate, ask `engine` and `store`, and
 //! answer; no rule of runs stands here. **Invariants:** status codes of errors stand in [`problem`] alone; the tenant of a
 //! request comes from its API key alone; no key is ever logged.
 
@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use axum::Router;
 use engine::Engine;
-pub use lambda::{run, run_streaming};
+pub use lambda::{run, run_admin, run_streaming};
 pub use problem::Problem;
 pub use routes::OPENAPI;
 
@@ -84,9 +84,9 @@ impl Api {
     }
 }
 
-/// Every route.
-pub fn router(api: Api) -> Router {
-    routes::routes()
+/// These routes, with what every request passes.
+fn router(api: Api, routes: Router<Api>) -> Router {
+    routes
         .fallback(edge::not_found)
         .method_not_allowed_fallback(edge::method_not_allowed)
         .layer(axum::middleware::from_fn(edge::pass))

@@ -42,6 +42,8 @@ pub enum Problem {
     NotFound,
     /// The resource has no such method.
     MethodNotAllowed,
+    /// Another function answers this.
+    Misdirected,
     /// The agent is archived.
     AgentArchived,
     /// The body is larger than this many bytes.
@@ -169,6 +171,11 @@ impl Problem {
                 "method_not_allowed",
                 "The resource has no such method",
             ),
+            Self::Misdirected => (
+                S::MISDIRECTED_REQUEST,
+                "misdirected",
+                "The gateway sent this to a function that does not answer it",
+            ),
             Self::AgentArchived => (S::CONFLICT, "agent_archived", "The agent is archived"),
             Self::BodyTooLarge(_) => (
                 S::PAYLOAD_TOO_LARGE,
@@ -237,6 +244,9 @@ impl Problem {
                 "The fault is ours and was recorded under the request id in `instance`."
             }
             Self::Unavailable => "The same request can be sent again.",
+            Self::Misdirected => {
+                "The gateway's routes are not those of this version: deploy both together."
+            }
             Self::InvalidParameter(_)
             | Self::InvalidHeader(_)
             | Self::KeyExpired

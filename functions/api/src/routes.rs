@@ -1,4 +1,4 @@
-//! Every route, and the document that describes them.
+//! Every route, which function answers it, and the document that describes them all.
 
 use axum::Router;
 use axum::response::{IntoResponse, Response};
@@ -7,20 +7,47 @@ use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 
 use crate::admin::{budgets, keys, tenants};
-use crate::{Api, agents, audit, create, events, health, runs, usage};
+use crate::{Api, agents, audit, create, edge, events, health, runs, usage};
 
 /// The OpenAPI 3.1 document of every route. A file, since making it costs more at each cold start than all else the API does
 /// then; a test makes it anew from the handlers and compares.
 pub const OPENAPI: &str = include_str!("../openapi.json");
 
+/// What a function answers. The gateway's routes (`template.yaml`, `dev::platform`) say the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Surface {
+    /// The function `api`: what a tenant reads and stores, health and the document.
+    Tenant,
+    /// The function `stream`: runs are created, and their events followed.
+    Stream,
+    /// The function `admin`: what an operator does, under `/v1/admin`.
+    Admin,
+}
+
+impl Surface {
+    /// Its routes. Each function links just the handlers of its own.
+    pub(crate) fn routes(self) -> Router<Api> {
+        match self {
+            Self::Tenant => tenant().merge(elsewhere()),
+            Self::Stream => stream(),
+            Self::Admin => admin(),
+        }
+    }
+}
+
+/// All of them, as clients see them behind the gateway.
+#[cfg(test)]
 pub(crate) fn routes() -> Router<Api> {
+    tenant().merge(stream()).merge(admin())
+}
+
+fn tenant() -> Router<Api> {
     Router::new()
-        .route("/v1/runs", post(create::create).get(runs::list))
+        .route("/v1/runs", get(runs::list))
         .route("/v1/runs/{run}", get(runs::read))
         .route("/v1/runs/{run}/steps", get(runs::steps))
         .route("/v1/runs/{run}/receipt", get(runs::receipt))
         .route("/v1/runs/{run}/cancel", post(runs::cancel))
-        .route("/v1/runs/{run}/events", get(events::read))
         .route("/v1/agents", get(agents::list))
         .route(
             "/v1/agents/{agent}",
@@ -36,6 +63,26 @@ pub(crate) fn routes() -> Router<Api> {
         .route("/v1/budgets", get(budgets::own))
         .route("/v1/usage", get(usage::own))
         .route("/v1/audit", get(audit::own))
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready))
+        .route("/openapi.json", get(document))
+}
+
+fn stream() -> Router<Api> {
+    Router::new()
+        .route("/v1/runs", post(create::create))
+        .route("/v1/runs/{run}/events", get(events::read))
+}
+
+/// What `stream` answers, as far as `api` has to know it: the same paths have other methods here.
+fn elsewhere() -> Router<Api> {
+    Router::new()
+        .route("/v1/runs", post(edge::elsewhere))
+        .route("/v1/runs/{run}/events", get(edge::elsewhere))
+}
+
+fn admin() -> Router<Api> {
+    Router::new()
         .route("/v1/admin/tiers", get(tenants::tiers))
         .route(
             "/v1/admin/tenants",
@@ -66,9 +113,6 @@ pub(crate) fn routes() -> Router<Api> {
         )
         .route("/v1/admin/tenants/{tenant}/usage", get(usage::of_tenant))
         .route("/v1/admin/tenants/{tenant}/audit", get(audit::of_tenant))
-        .route("/health/live", get(health::live))
-        .route("/health/ready", get(health::ready))
-        .route("/openapi.json", get(document))
 }
 
 /// Read this document

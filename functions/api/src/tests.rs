@@ -125,7 +125,7 @@ async fn world() -> World {
     );
     let api = Api::new(engine, Config::default());
     World {
-        router: router(api.clone()),
+        router: router(api.clone(), routes::routes()),
         api,
         queues,
         clock,

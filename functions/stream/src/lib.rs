@@ -1,4 +1,4 @@
-//! The same routes as the function `api`, with streamed answers: runs and their events as they happen.
+//! Runs as they are created and followed, with streamed answers.
 
 /// Serves until Lambda ends the process.
 ///

@@ -76,6 +76,7 @@ async fn function(name: &str) -> Result<ExitCode, Failure> {
     local::lambda::end_with_parent();
     let ran = match name {
         "api" => api::run().await,
+        "admin" => admin::run().await,
         "stream" => stream::run().await,
         "orchestrator" => orchestrator::run().await,
         "worker" => worker::run().await,

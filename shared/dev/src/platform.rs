@@ -17,8 +17,9 @@ use tokio_util::sync::CancellationToken;
 use crate::cloud::{Cloud, QUEUES, REGION};
 
 /// The functions, with timeout in seconds, memory in MB, and how many events one process serves at a time.
-pub const FUNCTIONS: [(&str, u64, u32, usize); 6] = [
+pub const FUNCTIONS: [(&str, u64, u32, usize); 7] = [
     ("api", 29, 256, 64),
+    ("admin", 29, 256, 16),
     ("stream", 900, 256, 256),
     ("orchestrator", 300, 256, RUN_BATCHES),
     ("worker", 900, 256, TASK_BATCHES),
@@ -178,17 +179,18 @@ fn function(
     }
 }
 
-/// The methods that answer as a stream; everything else is the API function's (the template has the same).
+/// What is streamed and what operators do; everything else is the API function's (the template has the same).
 fn routes() -> Vec<Route> {
     [
-        (Method::POST, "/v1/runs"),
-        (Method::GET, "/v1/runs/{run}/events"),
+        (Some(Method::POST), "/v1/runs", "stream"),
+        (Some(Method::GET), "/v1/runs/{run}/events", "stream"),
+        (None, "/v1/admin/{proxy+}", "admin"),
     ]
-    .map(|(method, pattern)| Route {
-        method: Some(method),
+    .map(|(method, pattern, function)| Route {
+        method,
         pattern: pattern.to_owned(),
-        function: "stream".to_owned(),
-        streaming: true,
+        function: function.to_owned(),
+        streaming: function == "stream",
     })
     .into()
 }

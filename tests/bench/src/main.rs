@@ -27,8 +27,9 @@ use crate::report::Report;
 use crate::stage::Stage;
 
 /// The functions, by the names of their binaries.
-pub(crate) const FUNCTIONS: [&str; 6] = [
+pub(crate) const FUNCTIONS: [&str; 7] = [
     "api",
+    "admin",
     "stream",
     "orchestrator",
     "worker",

@@ -38,6 +38,7 @@ async fn the_events_of_the_gateway_find_their_routes() {
         (event!("api-malformed-json"), 400, "malformed_json"),
         (event!("api-create-agent"), 201, "\"version\""),
         (event!("api-list-runs"), 200, "\"next_cursor\""),
+        (event!("admin-create-tenant"), 403, "scope_missing"),
         (event!("stream-create-run"), 200, "event: end\n"),
         (event!("stream-run-events"), 404, "not_found"),
     ] {
