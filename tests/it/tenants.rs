@@ -1,10 +1,12 @@
 //! What an operator does, and what then holds: tenants, keys, limits, turns, budgets.
 
+use std::time::Duration;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::client::{Answer, Client};
-use crate::platform::{Running, shared};
+use crate::platform::{Running, shared, within};
 
 /// Onboards a tenant with these overrides and gives it a key.
 async fn onboard(running: &Running, id: &str, overrides: Value) -> Client {
@@ -119,6 +121,51 @@ async fn a_run_that_waits_for_its_turn_can_be_cancelled() {
     }
     let third = client.run(&agent, "count to 2").await;
     assert_eq!(third["status"], "succeeded", "{third}");
+}
+
+/// Waits until these are the warnings of the tenant's budgets, in percent.
+async fn warned(client: &Client, expected: &[u64]) {
+    let come = async {
+        loop {
+            let trail = client.get("/v1/audit?limit=100").await.expect(200);
+            let entries = trail["items"].as_array().unwrap();
+            let warnings = entries
+                .iter()
+                .filter(|one| one["action"] == "budget.warned");
+            let percents = warnings.map(|one| one["state"]["percent"].as_u64().unwrap());
+            if percents.collect::<Vec<_>>() == expected {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    within(come).await;
+}
+
+#[tokio::test]
+async fn a_budget_warns_at_each_part_once() {
+    let running = shared();
+    let client = onboard(running, "warned", json!({"windows": []})).await;
+    let agent = worker(&client).await;
+    let whole = client.run(&agent, "count to 4").await;
+    let price = whole["totals"]["micro_usd"].as_u64().unwrap();
+    let budget = json!([{"period": "total", "unit": "micro_usd", "limit": price * 10}]);
+    set_budget(running, "warned", budget).await.expect(200);
+    for (runs, expected) in [(5, &[50][..]), (3, &[50, 80])] {
+        for _ in 0..runs {
+            client.run(&agent, "count to 4").await;
+        }
+        warned(&client, expected).await;
+    }
+    // More than what is left pays for.
+    let run = client.create(&agent, "count to 40").await;
+    parked(&client, &run, "budget_reached").await;
+    warned(&client, &[50, 80, 100]).await;
+    let accounts = client.get("/v1/budgets").await.expect(200);
+    let budget = &accounts["items"][0]["budgets"][0];
+    assert_eq!(budget["warned_percent"], 100, "{budget}");
+    let cancel = format!("/v1/runs/{run}/cancel");
+    client.post(&cancel, &json!({})).await.expect(200);
 }
 
 #[tokio::test]

@@ -1,16 +1,17 @@
-//! The table's stream in: counts what ended runs used, off the path of the runs themselves.
+//! The table's stream in: counts what ended runs used and warns of budgets, off the path of the runs themselves.
 //!
 //! A stream may repeat what it told; each run is counted once all the same, since the transaction that counts it notes that
 //! it did.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use domain::budget::Node;
 use domain::id::TenantId;
 use domain::run::Head;
-use engine::Engine;
+use engine::{Engine, Error};
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde::Deserialize;
-use store::{Ended, Error};
+use store::Ended;
 
 /// What the stream hands over: of each record, what is read of it.
 ///
@@ -106,8 +107,19 @@ pub async fn handle(engine: &Engine, changes: Changes) -> Result<usize, Error> {
             ended.extend(Ended::of(head, model(engine, &tenant, head).await?));
         }
         counted += Box::pin(engine.store.count_usage(&tenant, &ended)).await?;
+        engine.warn(&tenant, &nodes(&heads)).await?;
     }
     Ok(counted)
+}
+
+/// The nodes whose ledgers these runs were charged to.
+fn nodes(heads: &[Head]) -> BTreeSet<Node> {
+    let mut nodes = BTreeSet::from([Node::Tenant]);
+    for head in heads {
+        nodes.extend(head.project.clone().map(Node::Project));
+        nodes.extend(head.key.clone().map(Node::Key));
+    }
+    nodes
 }
 
 /// The model that the run's agent names; a definition is read once in each process.

@@ -20,9 +20,9 @@ pub struct Change {
     /// Who: `operator:<key>`, `key:<key>` of the tenant, or `platform`.
     pub by: String,
     /// What was done: `tenant.created`, `tenant.changed`, `key.stored` (issued or changed), `key.revoked`, `agent.stored`,
-    /// `agent.archived`.
+    /// `agent.archived`, `budget.warned`.
     pub action: String,
-    /// What it was done to: `tenant`, `key:<id>`, `agent:<id>`.
+    /// What it was done to: `tenant`, `key:<id>`, `agent:<id>`, `budget:<node>`.
     pub subject: String,
     /// How that is since, without secrets.
     pub state: Value,

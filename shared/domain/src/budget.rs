@@ -21,6 +21,9 @@ pub const CHUNK: Amount = Amount {
     tokens: 1_000_000,
 };
 
+/// How much of a budget is spent, in percent, when its owner is warned. The last one means that it refuses a run what it needs.
+pub const WARNINGS: [u8; 3] = [50, 80, 100];
+
 /// Money and tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Amount {
@@ -311,6 +314,35 @@ pub struct Ledger {
     /// What is left of each budget, and the number of the period that this is true of. Below 0 only when the limit was
     /// lowered under what was reserved already.
     pub left: BTreeMap<(Period, Unit), (u64, i64)>,
+    /// The last warning of each budget: its [`Warning::mark`].
+    pub warned: BTreeMap<(Period, Unit), u64>,
+}
+
+/// That a budget is spent as far as one of [`WARNINGS`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// Whose budget.
+    pub node: Node,
+    /// Which one.
+    pub budget: Budget,
+    /// The number of its period.
+    pub period: u64,
+    /// How much of it, one of [`WARNINGS`].
+    pub percent: u8,
+    /// What was spent of it in this period.
+    pub spent: u64,
+}
+
+impl Warning {
+    /// Rises with the period and, within one, with the percentage: what comes later has a higher mark.
+    #[must_use]
+    pub fn mark(&self) -> u64 {
+        mark(self.period, self.percent)
+    }
+}
+
+fn mark(period: u64, percent: u8) -> u64 {
+    (period << 7) + u64::from(percent)
 }
 
 impl Ledger {
@@ -327,6 +359,47 @@ impl Ledger {
                 *left = (now, fresh);
             }
         }
+    }
+
+    /// What was spent of a budget in the period that the ledger counts.
+    #[must_use]
+    pub fn spent_of(&self, budget: &Budget) -> u64 {
+        let left = self.left.get(&(budget.period, budget.unit));
+        let used = left.map_or(0, |(_, left)| signed(budget.limit).saturating_sub(*left));
+        u64::try_from(used)
+            .unwrap_or(0)
+            .saturating_sub(self.held.of(budget.unit))
+    }
+
+    /// The last warning of a budget in the period that the ledger counts, in percent.
+    #[must_use]
+    pub fn warned_of(&self, budget: &Budget) -> Option<u8> {
+        let key = (budget.period, budget.unit);
+        let (number, _) = self.left.get(&key)?;
+        let percent = self.warned.get(&key)?.checked_sub(mark(*number, 0))?;
+        u8::try_from(percent).ok()
+    }
+
+    /// The warning that is due: the highest that is reached and was not given in this period. A budget that `refuses` what
+    /// a run needs is reached, whatever small rest is left.
+    #[must_use]
+    pub fn warning(&self, node: &Node, budget: &Budget, refuses: bool) -> Option<Warning> {
+        let key = (budget.period, budget.unit);
+        let (period, _) = *self.left.get(&key)?;
+        let spent = self.spent_of(budget);
+        let reached = |percent: &u8| {
+            refuses || u128::from(spent) * 100 >= u128::from(budget.limit) * u128::from(*percent)
+        };
+        let percent = WARNINGS.into_iter().rev().find(reached)?;
+        let warning = Warning {
+            node: node.clone(),
+            budget: *budget,
+            period,
+            percent,
+            spent,
+        };
+        let given = self.warned.get(&key).copied().unwrap_or(0);
+        (warning.mark() > given).then_some(warning)
     }
 
     /// Applies an entry, all of it or nothing. `most` is how many runs may be under way and may wait; it counts for the

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use domain::agent::AgentRef;
-use domain::budget::Denial;
+use domain::budget::{Budget, Denial};
 use domain::caps::Caps;
 use domain::id::{DriverId, KeyId, ProjectId, RunId, TenantId};
 use domain::run::{
@@ -144,6 +144,10 @@ impl Engine {
                 Put::Exists(head) => return Ok(Founded::Exists(head)),
                 Put::Denied(denial) => {
                     if let Err(refusal) = entrance.lower(denial) {
+                        if let Refusal::BudgetReached { node, budget, .. } = &refusal {
+                            let Budget { period, unit, .. } = *budget;
+                            self.warn_reached(&new.tenant, node, period, unit).await;
+                        }
                         return Ok(Founded::Refused(refusal));
                     }
                 }

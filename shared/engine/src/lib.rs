@@ -21,6 +21,7 @@ mod tenants;
 pub mod tools;
 mod turnstile;
 mod usage;
+mod warnings;
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! Writing commits: with the head that lists show and with what the tenant's ledgers enter, all or nothing.
 
 use domain::budget::Denial;
-use domain::run::{Commit, Event, Head, State};
+use domain::run::{Commit, Event, Head, ParkReason, State};
 use store::{Charge, Creation, Written};
 
 use crate::{Engine, Error};
@@ -98,6 +98,11 @@ impl Engine {
             Written::Done { waiting } => {
                 if waiting {
                     self.next_in_line(&state.tenant).await;
+                }
+                if let Some((ParkReason::BudgetReached { node, period, unit }, _)) = &state.parked
+                    && moves_head
+                {
+                    self.warn_reached(tenant, node, *period, *unit).await;
                 }
                 Ok(Put::Done)
             }

@@ -8,11 +8,13 @@
 mod settings;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::budget::{Amount, Budget, Denial, Entry, Ledger, Node, Period, Unit};
+use domain::budget::{Amount, Budget, Denial, Entry, Ledger, Node, Period, Unit, Warning};
 use domain::id::{RunId, TenantId};
 use domain::tenant::Tenant;
 use domain::time::At;
+use serde_json::json;
 
+use crate::audit::Act;
 use crate::item::{Item, Read, number};
 use crate::key::{Key, waiting_partition};
 use crate::table::{Outcome, Range, Refusal, Sort, Write};
@@ -322,14 +324,47 @@ impl Store {
             ..Ledger::default()
         };
         for budget in tenant.budgets_of(node) {
+            let key = (budget.period, budget.unit);
             if let Some(period) = item.find_number(name_of(budget.period)) {
                 let left = integer(&item, &left(budget))?;
-                ledger
-                    .left
-                    .insert((budget.period, budget.unit), (period, left));
+                ledger.left.insert(key, (period, left));
+            }
+            if let Some(mark) = item.find_number(&warned(budget)) {
+                ledger.warned.insert(key, mark);
             }
         }
         Ok(Some(ledger))
+    }
+
+    /// Notes a warning in the ledger and in the tenant's audit trail, in one transaction. False when it was given already,
+    /// or the period is over.
+    ///
+    /// # Errors
+    /// Those of the table.
+    pub async fn warn(&self, tenant: &TenantId, warning: &Warning, now: At) -> Result<bool, Error> {
+        let budget = &warning.budget;
+        let (name, period) = (warned(budget), name_of(budget.period));
+        let write = Write::update(
+            Key::ledger(tenant, &warning.node),
+            format!("SET {name} = :mark"),
+            format!("{period} = :period AND (attribute_not_exists({name}) OR {name} < :mark)"),
+        )
+        .with(":mark", number(warning.mark()))
+        .with(":period", number(warning.period));
+        let act = Act {
+            tenant,
+            action: "budget.warned",
+            subject: format!("budget:{}", warning.node),
+            state: json!({
+                "percent": warning.percent,
+                "period": budget.period,
+                "unit": budget.unit,
+                "limit": budget.limit,
+                "spent": warning.spent,
+            }),
+            at: now,
+        };
+        Ok(self.transact_audited(&act, &[write]).await?.is_ok())
     }
 
     /// The runs of a tenant that wait for their turn, the oldest first, at most `limit`. Strongly consistent.
@@ -401,6 +436,11 @@ fn spent(unit: Unit) -> String {
 
 fn left(budget: &Budget) -> String {
     format!("left_{}_{}", budget.period.as_str(), budget.unit.as_str())
+}
+
+/// The attribute that holds the mark of a budget's last warning.
+fn warned(budget: &Budget) -> String {
+    format!("warned_{}_{}", budget.period.as_str(), budget.unit.as_str())
 }
 
 fn name_of(period: Period) -> &'static str {

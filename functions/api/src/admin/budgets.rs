@@ -67,6 +67,10 @@ pub(crate) struct Left {
     limit: u64,
     /// How much is neither spent nor reserved. Below 0 only when the limit was lowered under what was.
     left: i64,
+    /// How much was spent of it since it began.
+    spent: u64,
+    /// The last warning since it began: 50, 80 or 100 percent of it.
+    warned_percent: Option<u8>,
     /// When it begins anew, if it does.
     #[schema(value_type = Option<String>)]
     #[serde(serialize_with = "rfc_3339_if")]
@@ -83,6 +87,8 @@ fn account(tenant: &Tenant, node: Node, mut ledger: Ledger, now: At) -> Account 
             unit: budget.unit,
             limit: budget.limit,
             left,
+            spent: ledger.spent_of(budget),
+            warned_percent: ledger.warned_of(budget),
             renews_at: budget.period.next_start(number),
         })
     });

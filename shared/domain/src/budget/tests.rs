@@ -248,3 +248,39 @@ fn budgets_read_as_people_say_them() {
         ]
     );
 }
+
+#[test]
+fn a_budget_warns_once_at_each_part_and_anew_in_the_next_period() {
+    let budget = Budget {
+        period: Period::Day,
+        unit: Unit::MicroUsd,
+        limit: 1_000,
+    };
+    let key = (budget.period, budget.unit);
+    let mut ledger = Ledger::default();
+    let mut spend = |left: i64, held: u64, refuses: bool| {
+        ledger.left.insert(key, (7, left));
+        ledger.held.micro_usd = held;
+        let warning = ledger.warning(&Node::Tenant, &budget, refuses);
+        if let Some(warning) = &warning {
+            ledger.warned.insert(key, warning.mark());
+        }
+        warning.map(|warning| (warning.percent, warning.spent))
+    };
+    assert_eq!(spend(600, 0, false), None);
+    assert_eq!(spend(100, 500, false), None, "what is held is not spent");
+    assert_eq!(spend(500, 0, false), Some((50, 500)));
+    assert_eq!(spend(400, 0, false), None, "that was told");
+    assert_eq!(spend(150, 0, false), Some((80, 850)));
+    assert_eq!(
+        spend(140, 0, true),
+        Some((100, 860)),
+        "the rest is too small"
+    );
+    assert_eq!(spend(0, 0, false), None);
+    assert_eq!(ledger.warned_of(&budget), Some(100));
+    ledger.left.insert(key, (8, 500));
+    assert_eq!(ledger.warned_of(&budget), None);
+    let warning = ledger.warning(&Node::Tenant, &budget, false).unwrap();
+    assert_eq!((warning.period, warning.percent), (8, 50));
+}

@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use domain::budget::{Budget, Node, Unit};
 use domain::tenant::Tenant;
 
-use super::{held, left, name_of, spent};
+use super::{held, left, name_of, spent, warned};
 use crate::item::number;
 use crate::key::Key;
 use crate::table::Write;
@@ -44,6 +44,10 @@ fn setting(old: Option<&Tenant>, new: &Tenant, node: &Node) -> Option<Write> {
         match before.iter().find(same) {
             Some(known) => {
                 let change = i128::from(budget.limit) - i128::from(known.limit);
+                if change != 0 {
+                    // Of another limit another part is spent: it warns anew.
+                    removes.push(warned(budget));
+                }
                 sets.push(format!("{name} = {name} + :{name}"));
                 values.push((format!(":{name}"), AttributeValue::N(change.to_string())));
             }
@@ -63,7 +67,7 @@ fn setting(old: Option<&Tenant>, new: &Tenant, node: &Node) -> Option<Write> {
     for budget in before {
         let same = |other: &Budget| (other.period, other.unit) == (budget.period, budget.unit);
         if !after.iter().any(same) {
-            removes.push(left(budget));
+            removes.extend([left(budget), warned(budget)]);
         }
     }
     let mut condition = "attribute_not_exists(tenant_revision)".to_owned();
