@@ -127,6 +127,7 @@ impl World {
             fingerprint: Some(number.to_string()),
             project: None,
             key: None,
+            definitions: None,
         }
     }
 

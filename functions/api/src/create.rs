@@ -1,6 +1,7 @@
 //! Creating runs: at once, waited for, or streamed.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -10,7 +11,7 @@ use domain::agent::AgentRef;
 use domain::caps::Caps;
 use domain::id::{AgentId, RunId, TenantId};
 use domain::run::{Head, Lane};
-use engine::{Admitted, Limits, NewRun, Outcome};
+use engine::{Admitted, Limits, NewRun, Outcome, Refusal};
 use http::header::{HeaderName, LOCATION};
 use http::{HeaderValue, StatusCode};
 use serde::Deserialize;
@@ -28,6 +29,8 @@ use crate::{Api, Problem, follow, schema, stream};
 /// Most bytes of a request that creates a run.
 const MAX_BYTES: usize = 256 * 1024;
 const MAX_LABELS: usize = 16;
+/// How often an agent is read anew because its tenant's definitions change meanwhile.
+const REDEFINED: u32 = 5;
 /// What a drive may take beyond the wait, so that a model call under way is not paid for in vain.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -196,59 +199,84 @@ pub(crate) async fn create(
         mode,
         asked: &asked,
     };
-    let (agent, caps) = match resolve(&api, &tenant, &body.value).await? {
-        Ok(resolved) => resolved,
-        Err(refused) => return earlier.unless(refused).await,
-    };
     let request = body.value;
     let lane = match mode {
         Mode::Queue => Lane::Standard,
         Mode::Wait(_) | Mode::Stream => Lane::Interactive,
     };
-    let new = NewRun {
-        tenant: tenant.clone(),
-        run: run.clone(),
-        agent,
-        input: request.input,
-        caps,
-        lane: request.lane.unwrap_or(lane),
-        metadata: request.metadata,
-        fingerprint: fingerprint.clone(),
-        project: who.project,
-        key: Some(who.key),
-    };
-    match mode {
-        Mode::Queue => match Box::pin(api.engine.create(new)).await? {
-            Admitted::New(head) => {
-                let view = in_line(&api, &tenant, Run::of_head(head)).await?;
-                Ok(answer(view, false, None))
+    let mut tries = 0;
+    loop {
+        let resolved = match resolve(&api, &tenant, &request).await? {
+            Ok(resolved) => resolved,
+            Err(refused) => return earlier.unless(refused).await,
+        };
+        let new = NewRun {
+            tenant: tenant.clone(),
+            run: run.clone(),
+            agent: resolved.agent,
+            input: request.input.clone(),
+            caps: resolved.caps,
+            lane: request.lane.unwrap_or(lane),
+            metadata: request.metadata.clone(),
+            fingerprint: fingerprint.clone(),
+            project: who.project.clone(),
+            key: Some(who.key.clone()),
+            definitions: Some(resolved.definitions),
+        };
+        match begin(&api, new, mode, asked.remaining).await? {
+            Begun::Answered(response) => return Ok(response),
+            Begun::NoAgent => return Err(no_agent()),
+            Begun::Exists(head) => return earlier.replay(*head).await,
+            Begun::Refused(Refusal::Redefined) if tries < REDEFINED => {
+                api.engine.store.forget_agent(&tenant, &request.agent);
+                tries += 1;
             }
-            Admitted::Exists(head) => earlier.replay(head).await,
-            Admitted::Refused(refusal) => earlier.unless(refusal.into()).await,
-        },
+            Begun::Refused(refusal) => return earlier.unless(refusal.into()).await,
+        }
+    }
+}
+
+/// What became of a request to create a run.
+pub(crate) enum Begun {
+    Answered(Response),
+    Exists(Box<Head>),
+    NoAgent,
+    Refused(Refusal),
+}
+
+async fn begin(api: &Api, new: NewRun, mode: Mode, remaining: Duration) -> Result<Begun, Problem> {
+    let (tenant, run) = (new.tenant.clone(), new.run.clone());
+    match mode {
+        Mode::Queue => Ok(match Box::pin(api.engine.create(new)).await? {
+            Admitted::New(head) => {
+                let view = in_line(api, &tenant, Run::of_head(head)).await?;
+                Begun::Answered(answer(view, false, None))
+            }
+            Admitted::Exists(head) => Begun::Exists(Box::new(head)),
+            Admitted::Refused(refusal) => Begun::Refused(refusal),
+        }),
         Mode::Wait(wait) => {
             let until = Instant::now() + wait;
-            let limits = limits(wait, asked.remaining);
-            match Box::pin(api.engine.create_and_drive(new, limits, None)).await? {
-                Outcome::Ended(state) => Ok(answer(Run::of_state(*state), false, Some(wait))),
-                Outcome::Parked(_)
-                | Outcome::HandedOver(_)
-                | Outcome::Waiting(_)
-                | Outcome::Held { .. } => {
-                    let view = ended(&api, &tenant, &run, until).await?;
-                    Ok(answer(view, false, Some(wait)))
-                }
-                Outcome::Missing => Err(no_agent()),
-                Outcome::Exists(head) => earlier.replay(*head).await,
-                Outcome::Refused(refusal) => earlier.unless(refusal.into()).await,
-            }
+            let limits = limits(wait, remaining);
+            Ok(
+                match Box::pin(api.engine.create_and_drive(new, limits, None)).await? {
+                    Outcome::Ended(state) => {
+                        Begun::Answered(answer(Run::of_state(*state), false, Some(wait)))
+                    }
+                    Outcome::Parked(_)
+                    | Outcome::HandedOver(_)
+                    | Outcome::Waiting(_)
+                    | Outcome::Held { .. } => {
+                        let view = ended(api, &tenant, &run, until).await?;
+                        Begun::Answered(answer(view, false, Some(wait)))
+                    }
+                    Outcome::Missing => Begun::NoAgent,
+                    Outcome::Exists(head) => Begun::Exists(head),
+                    Outcome::Refused(refusal) => Begun::Refused(refusal),
+                },
+            )
         }
-        Mode::Stream => match stream::drive(&api, new, asked.remaining).await? {
-            stream::Begun::Streaming(response) => Ok(response),
-            stream::Begun::NoAgent => Err(no_agent()),
-            stream::Begun::Exists(head) => earlier.replay(*head).await,
-            stream::Begun::Refused(refusal) => earlier.unless(refusal.into()).await,
-        },
+        Mode::Stream => stream::drive(api, new, remaining).await,
     }
 }
 
@@ -273,22 +301,30 @@ impl Mode {
     }
 }
 
+/// What a run of the agent that was asked for is to be.
+struct Resolved {
+    agent: AgentRef,
+    caps: Caps,
+    definitions: u64,
+}
+
 /// The agent's version and the caps that hold, or why there can be no new run of it.
 async fn resolve(
     api: &Api,
     tenant: &TenantId,
     request: &RunRequest,
-) -> Result<Result<(AgentRef, Caps), Problem>, Problem> {
-    let store = &api.engine.store;
-    let Some((head, latest)) = store.agent(tenant, &request.agent).await? else {
+) -> Result<Result<Resolved, Problem>, Problem> {
+    let (store, now) = (&api.engine.store, api.engine.now());
+    let Some(latest) = store.latest_agent(tenant, &request.agent, now).await? else {
         return Ok(Err(no_agent()));
     };
-    if head.archived_at.is_some() {
+    if latest.head.archived_at.is_some() {
         return Ok(Err(Problem::AgentArchived));
     }
+    let newest = Arc::clone(&latest.version);
     let pinned = match request.version {
-        None => Some(latest),
-        Some(version) if version == latest.version => Some(latest),
+        None => Some(newest),
+        Some(version) if version == newest.version => Some(newest),
         Some(version) => store.agent_version(tenant, &request.agent, version).await?,
     };
     let Some(pinned) = pinned else {
@@ -297,12 +333,14 @@ async fn resolve(
             "the agent has no such version",
         )));
     };
-    let agent = AgentRef {
-        id: pinned.id.clone(),
-        version: pinned.version,
-    };
-    let caps = request.caps.within(pinned.definition.caps);
-    Ok(Ok((agent, caps)))
+    Ok(Ok(Resolved {
+        agent: AgentRef {
+            id: pinned.id.clone(),
+            version: pinned.version,
+        },
+        caps: request.caps.within(pinned.definition.caps),
+        definitions: latest.definitions,
+    }))
 }
 
 fn no_agent() -> Problem {

@@ -375,6 +375,8 @@ impl From<engine::Refusal> for Problem {
             engine::Refusal::NoTenant => Self::Unauthenticated,
             engine::Refusal::Suspended => Self::TenantSuspended,
             engine::Refusal::LineFull => Self::LineFull,
+            // Again and again, since the agent is read anew each time.
+            engine::Refusal::Redefined => Self::Unavailable,
             engine::Refusal::BudgetReached {
                 node,
                 budget,

@@ -10,8 +10,8 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use domain::id::{RunId, TenantId};
-use domain::run::{Commit, Event, Head};
-use engine::{Limits, NewRun, Outcome, Refusal, Signal};
+use domain::run::{Commit, Event};
+use engine::{Limits, NewRun, Outcome, Signal};
 use futures_util::stream::unfold;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, LOCATION};
 use http::{HeaderMap, HeaderValue};
@@ -20,7 +20,7 @@ use store::Store;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::time::{Instant, timeout};
 
-use crate::create::location;
+use crate::create::{Begun, location};
 use crate::follow::{Cursor, Pace};
 use crate::{Api, Problem, view};
 
@@ -34,14 +34,6 @@ const BUFFER: usize = 64;
 const PAGE: u32 = 100;
 
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
-
-/// What became of a request to create a run and stream it.
-pub(crate) enum Begun {
-    Streaming(Response),
-    Exists(Box<Head>),
-    NoAgent,
-    Refused(Refusal),
-}
 
 /// Creates a run, drives it in this process and streams it; goes on through the table when the drive ends before the run.
 pub(crate) async fn drive(api: &Api, new: NewRun, remaining: Duration) -> Result<Begun, Problem> {
@@ -64,7 +56,7 @@ pub(crate) async fn drive(api: &Api, new: NewRun, remaining: Duration) -> Result
             | Outcome::Parked(_)
             | Outcome::HandedOver(_)
             | Outcome::Waiting(_)
-            | Outcome::Held { .. } => Ok(Begun::Streaming(follow(
+            | Outcome::Held { .. } => Ok(Begun::Answered(follow(
                 api,
                 tenant,
                 run,
@@ -76,7 +68,7 @@ pub(crate) async fn drive(api: &Api, new: NewRun, remaining: Duration) -> Result
     };
     let store = api.engine.store.clone();
     let until = Instant::now() + remaining.saturating_sub(SPARE);
-    Ok(Begun::Streaming(open(
+    Ok(Begun::Answered(open(
         Cursor::new(tenant, run, 0),
         move |mut line| async move {
             line.listen(&store, first, signals).await?;

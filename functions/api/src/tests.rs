@@ -40,6 +40,8 @@ const QUEUES: [&str; 5] = ["interactive", "standard", "batch", "tasks", "sweeps"
 struct World {
     router: Router,
     api: Api,
+    /// Makes another process of the same platform.
+    process: Arc<dyn Fn() -> Api>,
     queues: Queues,
     clock: Arc<AtomicU64>,
     issued: std::sync::atomic::AtomicU8,
@@ -88,12 +90,42 @@ async fn world() -> World {
         queues.create(name, &BTreeMap::new()).unwrap();
     }
     let table = sdk(Table::open(None).unwrap().router());
-    let store = Store::new(
-        aws_sdk_dynamodb::Client::new(&table),
-        &sdk(Payloads::open(None).unwrap().router()),
-        store::Config::new("skein", "payloads", *b"a secret that only tests may know"),
-    );
-    store.provision().await.unwrap();
+    let payloads = sdk(Payloads::open(None).unwrap().router());
+    let sqs = sdk(queues.router());
+    let models = sdk(Models::new(Default::default()).router());
+    let clock = Arc::new(AtomicU64::new(NOW.0));
+    let ticking = Arc::clone(&clock);
+    let process: Arc<dyn Fn() -> Api> = Arc::new(move || {
+        let store = Store::new(
+            aws_sdk_dynamodb::Client::new(&table),
+            &payloads,
+            store::Config::new("skein", "payloads", *b"a secret that only tests may know"),
+        );
+        let queue = Queue::new(aws_sdk_sqs::Client::new(&sqs), None, queue_config());
+        let models = aws_sdk_bedrockruntime::Client::new(&models);
+        let ticking = Arc::clone(&ticking);
+        let engine = Engine::with_clock(
+            store,
+            queue,
+            Gateway::new(models, Prices::builtin()),
+            Tools::new(tools::Config::default()),
+            Arc::new(move || At(ticking.load(Ordering::Relaxed))),
+        );
+        Api::new(engine, Config::default())
+    });
+    let api = process();
+    api.engine.store.provision().await.unwrap();
+    World {
+        router: router(api.clone(), routes::routes()),
+        api,
+        process,
+        queues,
+        clock,
+        issued: Default::default(),
+    }
+}
+
+fn queue_config() -> queue::Config {
     let [
         interactive_url,
         standard_url,
@@ -101,7 +133,7 @@ async fn world() -> World {
         tasks_url,
         sweeps_url,
     ] = QUEUES.map(local::sqs::url);
-    let config = queue::Config {
+    queue::Config {
         interactive_url,
         standard_url,
         batch_url,
@@ -109,31 +141,23 @@ async fn world() -> World {
         sweeps_url,
         timers: None,
         beat: Beat::default(),
-    };
-    let sqs = aws_sdk_sqs::Client::new(&sdk(queues.router()));
-    let queue = Queue::new(sqs, None, config);
-    let models = sdk(Models::new(Default::default()).router());
-    let models = aws_sdk_bedrockruntime::Client::new(&models);
-    let clock = Arc::new(AtomicU64::new(NOW.0));
-    let ticking = Arc::clone(&clock);
-    let engine = Engine::with_clock(
-        store,
-        queue,
-        Gateway::new(models, Prices::builtin()),
-        Tools::new(tools::Config::default()),
-        Arc::new(move || At(ticking.load(Ordering::Relaxed))),
-    );
-    let api = Api::new(engine, Config::default());
-    World {
-        router: router(api.clone(), routes::routes()),
-        api,
-        queues,
-        clock,
-        issued: Default::default(),
     }
 }
 
 impl World {
+    /// The same platform as another process serves it.
+    fn elsewhere(&self) -> Self {
+        let api = (self.process)();
+        Self {
+            router: router(api.clone(), routes::routes()),
+            api,
+            process: Arc::clone(&self.process),
+            queues: self.queues.clone(),
+            clock: Arc::clone(&self.clock),
+            issued: Default::default(),
+        }
+    }
+
     /// A key of a tenant with these scopes.
     async fn key(&self, tenant: &str, scopes: &[&str]) -> String {
         self.key_with(tenant, scopes, |_| {}).await

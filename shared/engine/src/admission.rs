@@ -28,6 +28,8 @@ pub enum Refusal {
     NoTenant,
     /// The tenant is suspended or being closed.
     Suspended,
+    /// The tenant's definitions were changed since the agent was read: it is to be read anew.
+    Redefined,
     /// As many runs stand in line as may.
     LineFull,
     /// A budget has nothing left.

@@ -47,6 +47,9 @@ pub struct NewRun {
     pub project: Option<ProjectId>,
     /// The API key that asks for it.
     pub key: Option<KeyId>,
+    /// How often the tenant's definitions had been changed when the agent was read, if it may have changed since: see
+    /// [`store::Latest`].
+    pub definitions: Option<u64>,
 }
 
 /// What became of a request to create a run.
@@ -139,7 +142,7 @@ impl Engine {
                 used: None,
             };
             let state = fold(state.tenant, state.run, [&commit]);
-            match self.put(&state, &commit).await? {
+            match self.put_if(&state, &commit, new.definitions).await? {
                 Put::Done => return Ok(Founded::New(Box::new(state), commit)),
                 Put::Exists(head) => return Ok(Founded::Exists(head)),
                 Put::Denied(denial) => {
@@ -151,6 +154,7 @@ impl Engine {
                         return Ok(Founded::Refused(refusal));
                     }
                 }
+                Put::Redefined => return Ok(Founded::Refused(Refusal::Redefined)),
                 Put::Stale => match self.enter(new).await? {
                     Ok(anew) => entrance = anew,
                     Err(refusal) => return Ok(Founded::Refused(refusal)),
@@ -330,9 +334,8 @@ impl Engine {
         match self.put(&state, &commit).await {
             Ok(Put::Done) => Ok(Tried::Done(Box::new(state))),
             Ok(Put::Denied(denial)) => Ok(Tried::Denied(denial)),
-            Ok(Put::Exists(_) | Put::Stale) | Err(Error::Store(store::Error::Raced)) => {
-                Ok(Tried::Raced)
-            }
+            Ok(Put::Exists(_) | Put::Stale | Put::Redefined)
+            | Err(Error::Store(store::Error::Raced)) => Ok(Tried::Raced),
             Err(error) => Err(error),
         }
     }

@@ -269,7 +269,8 @@ impl<'a> Driver<'a> {
                 return self.reload().await;
             }
             // A driver creates nothing and takes no place, so nothing else can be denied.
-            Ok(Put::Denied(_) | Put::Exists(_)) | Err(Error::Store(store::Error::Raced)) => {
+            Ok(Put::Denied(_) | Put::Exists(_) | Put::Redefined)
+            | Err(Error::Store(store::Error::Raced)) => {
                 return self.reload().await;
             }
             Err(Error::Store(error @ store::Error::TooLarge { .. })) => {

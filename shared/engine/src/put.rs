@@ -20,19 +20,36 @@ pub(crate) enum Put {
     Denied(Denial),
     /// It rests on settings that have changed since; nothing was written.
     Stale,
+    /// It was to create a run of an agent that may have changed since; nothing was written.
+    Redefined,
 }
 
 impl Engine {
     /// Writes a commit, which `state` holds already. When it frees a place, the next run in line begins.
     pub(crate) async fn put(&self, state: &State, commit: &Commit) -> Result<Put, Error> {
-        let put = self.put_charged(state, commit).await?;
+        self.put_if(state, commit, None).await
+    }
+
+    /// [`Engine::put`], if the tenant's definitions were changed just so many times.
+    pub(crate) async fn put_if(
+        &self,
+        state: &State,
+        commit: &Commit,
+        definitions: Option<u64>,
+    ) -> Result<Put, Error> {
+        let put = self.put_charged(state, commit, definitions).await?;
         if let (Put::Done, Some(used)) = (&put, &commit.used) {
             self.told(&state.run, used);
         }
         Ok(put)
     }
 
-    async fn put_charged(&self, state: &State, commit: &Commit) -> Result<Put, Error> {
+    async fn put_charged(
+        &self,
+        state: &State,
+        commit: &Commit,
+        definitions: Option<u64>,
+    ) -> Result<Put, Error> {
         let entry = state.entry(&commit.events);
         let heeds_settings = commit.events.iter().any(Event::heeds_settings);
         let account = state.account.as_ref();
@@ -57,6 +74,7 @@ impl Engine {
                 nodes: &account.nodes,
                 entry,
                 at: commit.at,
+                definitions,
             };
             match self.put_under(state, commit, Some(&charge)).await? {
                 Put::Stale => tenant = self.tenant_anew(&state.tenant).await?,
@@ -86,6 +104,7 @@ impl Engine {
                 Creation::Exists(head) => Put::Exists(head),
                 Creation::Denied(denial) => Put::Denied(denial),
                 Creation::Stale => Put::Stale,
+                Creation::Redefined => Put::Redefined,
             });
         }
         let written = store.append_charged(tenant, run, commit, head.as_ref(), charge);
@@ -108,6 +127,7 @@ impl Engine {
             }
             Written::Denied(denial) => Ok(Put::Denied(denial)),
             Written::Stale => Ok(Put::Stale),
+            Written::Redefined => Ok(Put::Redefined),
         }
     }
 

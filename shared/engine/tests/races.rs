@@ -58,6 +58,7 @@ impl World {
             fingerprint: None,
             project: None,
             key: None,
+            definitions: None,
         };
         let admitted = world.engine.create(new).await.unwrap();
         assert!(matches!(admitted, Admitted::New(_)));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use domain::agent::Agent;
+use domain::budget::Node;
 use domain::id::{AgentId, TenantId};
 use domain::time::At;
 use serde::{Deserialize, Serialize};
@@ -51,6 +52,18 @@ pub struct AgentVersion {
     /// The definition.
     pub definition: Agent,
     pub(crate) weight_bytes: u64,
+}
+
+/// An agent as it was when its tenant had changed its definitions so many times. While it has not changed them again, this is
+/// how the agent stands: a run's creation names the count, and the ledger refuses it under another one.
+#[derive(Clone, Debug)]
+pub struct Latest {
+    /// The agent.
+    pub head: AgentHead,
+    /// Its latest version.
+    pub version: Arc<AgentVersion>,
+    /// How often the tenant's definitions were changed.
+    pub definitions: u64,
 }
 
 /// A pointer as it is stored. `revision` counts its writes: whoever writes next must have read the last one.
@@ -108,7 +121,7 @@ impl Store {
                 digest: digest.clone(),
                 revision: old.as_ref().map_or(1, |old| old.revision + 1),
             };
-            let mut writes = vec![pointer.write(tenant, old.as_ref())];
+            let mut writes = vec![pointer.write(tenant, old.as_ref()), changes(tenant)];
             if same.is_none() {
                 let key = Key::agent_version(tenant, id, version);
                 let mut item = keyed(key, 2);
@@ -161,6 +174,43 @@ impl Store {
         };
         let version = self.agent_version(tenant, id, pointer.head.latest).await?;
         Ok(version.map(|version| (pointer.head, version)))
+    }
+
+    /// An agent for the creation of runs, from memory if it was read within a minute: see [`Latest`]. That there is none, or
+    /// that it is archived, is never remembered.
+    ///
+    /// # Errors
+    /// Those of the table.
+    pub async fn latest_agent(
+        &self,
+        tenant: &TenantId,
+        id: &AgentId,
+        now: At,
+    ) -> Result<Option<Arc<Latest>>, Error> {
+        let read = async {
+            // In this order: of a change between the two the ledger will tell.
+            let definitions = self.definitions(tenant).await?;
+            let found = self.agent(tenant, id).await?;
+            Ok(found.map(|(head, version)| Latest {
+                head,
+                version,
+                definitions,
+            }))
+        };
+        let key = Key::agent(tenant, id);
+        let latest = self.inner.latest.get(&key, now, Box::pin(read)).await?;
+        if latest
+            .as_ref()
+            .is_none_or(|latest| latest.head.archived_at.is_some())
+        {
+            self.inner.latest.forget(&key);
+        }
+        Ok(latest)
+    }
+
+    /// Has [`Store::latest_agent`] read anew: the ledger told of a change.
+    pub fn forget_agent(&self, tenant: &TenantId, id: &AgentId) {
+        self.inner.latest.forget(&Key::agent(tenant, id));
     }
 
     /// One version of an agent, whether or not the agent is archived: runs that pin it go on. Kept in memory once read.
@@ -289,8 +339,8 @@ impl Store {
                 state: json!({"version": old.head.latest}),
                 at: now,
             };
-            let write = archived.write(tenant, Some(&old));
-            if self.transact_audited(&act, &[write]).await?.is_ok() {
+            let writes = [archived.write(tenant, Some(&old)), changes(tenant)];
+            if self.transact_audited(&act, &writes).await?.is_ok() {
                 return Ok(true);
             }
             pause(attempt).await;
@@ -308,6 +358,14 @@ impl Store {
             revision: item.number("revision")?,
         }))
     }
+}
+
+/// Counts a change of the tenant's definitions, in the ledger that every creation of a run writes to.
+fn changes(tenant: &TenantId) -> Write {
+    let count = "SET definitions = if_not_exists(definitions, :none) + :one".to_owned();
+    Write::update_always(Key::ledger(tenant, &Node::Tenant), count)
+        .with(":none", number(0))
+        .with(":one", number(1))
 }
 
 impl Pointer {

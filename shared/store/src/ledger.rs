@@ -35,6 +35,8 @@ pub struct Charge<'a> {
     pub entry: Entry,
     /// When it was decided: tells the period of each budget.
     pub at: At,
+    /// How often the tenant's definitions had been changed, if that matters to the decision.
+    pub definitions: Option<u64>,
 }
 
 /// What became of a commit that charges.
@@ -49,12 +51,15 @@ pub enum Written {
     Denied(Denial),
     /// The tenant was changed since the decision; nothing was written.
     Stale,
+    /// The tenant's definitions were changed since the decision; nothing was written.
+    Redefined,
 }
 
 /// What a refused ledger asks for.
 pub(crate) enum Verdict {
     Denied(Denial),
     Stale,
+    Redefined,
     /// A period began: these ledgers have to be renewed first; none when they are ahead of our clock.
     Renew(Vec<Write>),
     /// Nothing but that runs wait for their turn.
@@ -103,6 +108,14 @@ impl Charge<'_> {
         if *node == Node::Tenant {
             conditions.push("tenant_revision = :revision".to_owned());
             values.push((":revision".to_owned(), number(self.tenant.revision)));
+            match self.definitions {
+                None => {}
+                Some(0) => conditions.push("attribute_not_exists(definitions)".to_owned()),
+                Some(count) => {
+                    conditions.push("definitions = :definitions".to_owned());
+                    values.push((":definitions".to_owned(), number(count)));
+                }
+            }
             for (holds, name, most) in [
                 (entry.active > 0, "runs_active", self.most.0),
                 (entry.waiting > 0, "runs_waiting", self.most.1),
@@ -194,6 +207,10 @@ impl Charge<'_> {
         let budgets = self.tenant.budgets_of(node);
         if *node == Node::Tenant && old.number("tenant_revision")? != self.tenant.revision {
             return Ok(Verdict::Stale);
+        }
+        let definitions = old.find_number("definitions").unwrap_or(0);
+        if *node == Node::Tenant && self.definitions.is_some_and(|count| count != definitions) {
+            return Ok(Verdict::Redefined);
         }
         let mut renewals = Vec::new();
         for period in Period::ALL {
@@ -365,6 +382,12 @@ impl Store {
             at: now,
         };
         Ok(self.transact_audited(&act, &[write]).await?.is_ok())
+    }
+
+    /// How often the tenant's definitions were changed. Strongly consistent.
+    pub(crate) async fn definitions(&self, tenant: &TenantId) -> Result<u64, Error> {
+        let item = self.get(Key::ledger(tenant, &Node::Tenant), true).await?;
+        Ok(item.map_or(0, |item| item.find_number("definitions").unwrap_or(0)))
     }
 
     /// The runs of a tenant that wait for their turn, the oldest first, at most `limit`. Strongly consistent.

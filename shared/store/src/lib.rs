@@ -30,10 +30,11 @@ mod watch;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_types::SdkConfig;
 
-pub use agent::{AgentHead, AgentVersion};
+pub use agent::{AgentHead, AgentVersion, Latest};
 pub use api_key::ApiKey;
 pub use blob::MAX_PAYLOAD_BYTES;
 pub use cache::Cache;
@@ -48,6 +49,8 @@ pub use run::{Creation, Loaded};
 pub use usage::{Ended, head_in_stream};
 pub use watch::Sight;
 
+/// How long an agent is believed to stand as it was read; a creation of a run that believes too much is refused.
+const BELIEVED: Duration = Duration::from_secs(60);
 /// Agent versions that are expected in memory; how many there can be is a question of their size.
 const VERSIONS: u32 = 1_000;
 
@@ -112,6 +115,7 @@ struct Inner {
     bucket: bucket::Bucket,
     config: Config,
     versions: Cache<Key, AgentVersion>,
+    latest: Cache<Key, Latest>,
 }
 
 impl fmt::Debug for Store {
@@ -139,6 +143,7 @@ impl Store {
                 bucket: bucket::Bucket::new(aws, &config.bucket),
                 config,
                 versions,
+                latest: Cache::of_changing(VERSIONS, BELIEVED),
             }),
             meter: Arc::default(),
             actor: None,

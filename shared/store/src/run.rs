@@ -19,6 +19,8 @@ pub enum Creation {
     Denied(Denial),
     /// The tenant was changed since the decision; nothing was written.
     Stale,
+    /// The tenant's definitions were changed since the decision; nothing was written.
+    Redefined,
 }
 
 /// A run, read from its log.

@@ -187,3 +187,28 @@ async fn another_tenants_resource_looks_like_a_missing_one() {
         .await;
     assert_eq!(cancelled.status, StatusCode::NOT_FOUND);
 }
+
+#[tokio::test]
+async fn a_run_is_of_the_version_that_was_stored_last_whatever_its_process_remembers() {
+    let world = world().await;
+    let key = world.tenant("acme").await;
+    let elsewhere = world.elsewhere();
+    let body = json!({"agent": "echo", "input": "x"});
+    let version = |answer: Answer| answer.json()["agent"]["version"].as_u64();
+    let run = || async { version(world.post(&key, "/v1/runs", &body).await) };
+    assert_eq!(run().await, Some(1));
+    for system in ["two", "three"] {
+        let agent = json!({"model": "local.echo", "system": system});
+        let stored = elsewhere.post(&key, "/v1/agents/echo", &agent).await;
+        assert_eq!(stored.status, StatusCode::CREATED, "{stored:?}");
+    }
+    assert_eq!(run().await, Some(3));
+    elsewhere
+        .ask(Method::DELETE, &key, "/v1/agents/echo", &[], None)
+        .await;
+    let refused = world.post(&key, "/v1/runs", &body).await;
+    assert_eq!(refused.code(), "agent_archived");
+    let agent = json!({"model": "local.echo", "system": "four"});
+    elsewhere.post(&key, "/v1/agents/echo", &agent).await;
+    assert_eq!(run().await, Some(4));
+}

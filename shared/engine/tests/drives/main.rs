@@ -95,6 +95,7 @@ impl World {
             fingerprint: None,
             project: None,
             key: None,
+            definitions: None,
         }
     }
 

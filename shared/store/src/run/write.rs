@@ -76,6 +76,7 @@ impl Store {
                     match self.refused(&mut ledgers, &at_ledgers).await? {
                         Some(Written::Denied(denial)) => return Ok(Creation::Denied(denial)),
                         Some(Written::Stale) => return Ok(Creation::Stale),
+                        Some(Written::Redefined) => return Ok(Creation::Redefined),
                         Some(Written::Done { .. }) | None => pause(attempt).await,
                     }
                 }
@@ -176,6 +177,7 @@ impl Store {
         match charge.verdict(refusals, &mut ledgers.periods)? {
             Verdict::Denied(denial) => Ok(Some(Written::Denied(denial))),
             Verdict::Stale => Ok(Some(Written::Stale)),
+            Verdict::Redefined => Ok(Some(Written::Redefined)),
             Verdict::Renew(renewals) => {
                 self.renew_ledgers(renewals).await?;
                 Ok(None)

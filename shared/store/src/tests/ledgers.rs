@@ -62,6 +62,19 @@ async fn begin(
     most: (u64, u64),
     at: At,
 ) -> (Script, Creation) {
+    begin_if(store, of, n, grant, most, at, None).await
+}
+
+/// The same, if the tenant's definitions were changed just so many times.
+async fn begin_if(
+    store: &Store,
+    of: &Tenant,
+    n: u8,
+    grant: u64,
+    most: (u64, u64),
+    at: At,
+    definitions: Option<u64>,
+) -> (Script, Creation) {
     let mut script = Script::new(&of.id, &run(n));
     let Event::RunCreated(mut run) = created("clerk", at) else {
         unreachable!()
@@ -79,6 +92,7 @@ async fn begin(
         nodes: &[],
         entry: script.state.entry(&commit.events),
         at,
+        definitions,
     };
     let creation = store
         .create_charged(&of.id, &head, &commit, Some(&charge))
@@ -106,6 +120,7 @@ async fn go_on(
         nodes: &[],
         entry,
         at,
+        definitions: None,
     };
     let head = moves.then_some(&head);
     store
@@ -314,6 +329,7 @@ async fn every_node_of_a_run_is_charged() {
         nodes: &nodes,
         entry,
         at: NOW,
+        definitions: None,
     };
     let reserve = |amount| Entry {
         active: 1,
@@ -393,6 +409,47 @@ async fn the_table_keeps_ledgers_by_the_rules_of_the_domain() {
         }
         assert_eq!(ledger(&store, &acme).await, model);
     }
+}
+
+#[tokio::test]
+async fn a_run_of_an_agent_that_changed_since_it_was_read_is_not_created() {
+    let World { store, .. } = world().await;
+    let acme = onboarded(&store, &[]).await;
+    let clerk = AgentId::parse("clerk").unwrap();
+    let latest = || async {
+        let latest = store.latest_agent(&acme.id, &clerk, NOW).await.unwrap();
+        latest.map(|latest| (latest.version.version, latest.definitions))
+    };
+    let put = |system: &str| {
+        let agent = serde_json::from_value(json!({"model": "local.echo", "system": system}));
+        let (store, acme, clerk) = (&store, &acme.id, &clerk);
+        async move {
+            let agent = agent.unwrap();
+            store.put_agent(acme, clerk, &agent, NOW).await.unwrap()
+        }
+    };
+    let begin = |n, definitions| {
+        let (store, acme) = (&store, &acme);
+        async move {
+            begin_if(store, acme, n, 1, (10, 10), NOW, definitions)
+                .await
+                .1
+        }
+    };
+    assert_eq!(latest().await, None);
+    put("one").await;
+    assert_eq!(latest().await, Some((1, 1)), "absence is not remembered");
+    put("two").await;
+    assert_eq!(latest().await, Some((1, 1)), "as if another process had");
+    assert_eq!(begin(1, Some(1)).await, Creation::Redefined);
+    store.forget_agent(&acme.id, &clerk);
+    assert_eq!(latest().await, Some((2, 2)));
+    assert_eq!(begin(1, Some(2)).await, Creation::New);
+
+    store.archive_agent(&acme.id, &clerk, NOW).await.unwrap();
+    assert_eq!(begin(2, Some(2)).await, Creation::Redefined);
+    assert_eq!(begin(2, Some(0)).await, Creation::Redefined);
+    assert_eq!(begin(2, None).await, Creation::New, "who read nothing");
 }
 
 #[tokio::test]
