@@ -1,7 +1,6 @@
 //! Agents: store versions, read, list, archive.
 
 use axum::Json;
-use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use domain::agent::Agent;
 use domain::id::AgentId;
@@ -12,7 +11,7 @@ use crate::address::{Params, Path};
 use crate::auth::{As, DefinitionsRead, DefinitionsWrite};
 use crate::body::{Body, invalid};
 use crate::view::{AgentSummary, List, Version};
-use crate::{Api, Problem, schema};
+use crate::{Problem, schema};
 
 /// Most entries of a page.
 const MAX_PAGE: u32 = 100;
@@ -38,10 +37,9 @@ const PAGE: u32 = 20;
 pub(crate) async fn store_version(
     who: As<DefinitionsWrite>,
     Path(agent): Path<String>,
-    State(api): State<Api>,
     body: Body<Agent>,
 ) -> Result<Response, Problem> {
-    let api = api.on_behalf_of(&who.name());
+    let api = who.api.on_behalf_of(&who.name());
     let agent =
         AgentId::parse(&agent).map_err(|error| Problem::parameter("agent", error.to_string()))?;
     body.value.check().map_err(invalid)?;
@@ -77,9 +75,9 @@ pub(crate) async fn store_version(
 )]
 pub(crate) async fn list(
     who: As<DefinitionsRead>,
-    State(api): State<Api>,
     params: Params,
 ) -> Result<Json<List<AgentSummary>>, Problem> {
+    let api = &who.api;
     params.only(&["limit", "cursor"])?;
     let limit = params.number("limit", 1..=MAX_PAGE)?.unwrap_or(PAGE);
     let (store, now) = (&api.engine.store, api.engine.now());
@@ -107,8 +105,8 @@ pub(crate) async fn list(
 pub(crate) async fn read(
     who: As<DefinitionsRead>,
     Path(agent): Path<AgentId>,
-    State(api): State<Api>,
 ) -> Result<Json<Version>, Problem> {
+    let api = &who.api;
     let found = api.engine.store.agent(&who.tenant, &agent).await?;
     let (head, version) = found.ok_or(Problem::NotFound)?;
     Ok(Json(Version::of(&version, head.archived_at)))
@@ -136,9 +134,9 @@ pub(crate) async fn read(
 pub(crate) async fn versions(
     who: As<DefinitionsRead>,
     Path(agent): Path<AgentId>,
-    State(api): State<Api>,
     params: Params,
 ) -> Result<Json<List<Version>>, Problem> {
+    let api = &who.api;
     params.only(&["limit", "cursor"])?;
     let limit = params.number("limit", 1..=MAX_PAGE)?.unwrap_or(PAGE);
     let cursor = params.text("cursor");
@@ -172,8 +170,8 @@ pub(crate) async fn versions(
 pub(crate) async fn read_version(
     who: As<DefinitionsRead>,
     Path((agent, version)): Path<(AgentId, u32)>,
-    State(api): State<Api>,
 ) -> Result<Json<Version>, Problem> {
+    let api = &who.api;
     let store = &api.engine.store;
     let found = store.agent_version(&who.tenant, &agent, version).await?;
     let version = found.ok_or(Problem::NotFound)?;
@@ -198,9 +196,8 @@ pub(crate) async fn read_version(
 pub(crate) async fn archive(
     who: As<DefinitionsWrite>,
     Path(agent): Path<AgentId>,
-    State(api): State<Api>,
 ) -> Result<StatusCode, Problem> {
-    let api = api.on_behalf_of(&who.name());
+    let api = who.api.on_behalf_of(&who.name());
     let (store, now) = (&api.engine.store, api.engine.now());
     if store.archive_agent(&who.tenant, &agent, now).await? {
         Ok(StatusCode::NO_CONTENT)

@@ -40,10 +40,10 @@ async fn page(api: &Api, tenant: &TenantId, params: &Params) -> Result<Json<List
 )]
 pub(crate) async fn own(
     who: As<AuditRead>,
-    State(api): State<Api>,
     params: Params,
 ) -> Result<Json<List<Entry>>, Problem> {
-    page(&api, &who.tenant, &params).await
+    let api = &who.api;
+    page(api, &who.tenant, &params).await
 }
 
 /// Read a tenant's audit trail

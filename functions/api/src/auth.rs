@@ -76,8 +76,10 @@ scopes! {
 pub const OPERATOR: &str = "operator";
 
 /// A principal of a tenant that may do what `S` says.
-#[derive(Debug)]
 pub struct As<S> {
+    /// The API for what this tenant's principal asks, and for nothing else: with the credentials of the tenant whose key it
+    /// was, whatever a request names.
+    pub api: Api,
     /// For whom it acts.
     pub tenant: TenantId,
     /// What holds for that tenant.
@@ -97,12 +99,14 @@ impl<S: Scope> FromRequestParts<Api> for As<S> {
         if key.tenant.as_str() == OPERATOR {
             return Err(Problem::ScopeMissing(S::NAME));
         }
+        let api = api.of(&key.tenant);
         // The key of a tenant that is gone is as good as none.
         let settings = api.engine.tenant(&key.tenant).await?;
         let settings = settings.ok_or(Problem::Unauthenticated)?;
-        limit::pass(parts, api, &settings, &key.id).await?;
+        limit::pass(parts, &api, &settings, &key.id).await?;
         has::<S>(&key)?;
         Ok(Self {
+            api,
             tenant: key.tenant.clone(),
             settings,
             key: key.id.clone(),

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use domain::agent::AgentRef;
 use domain::caps::Caps;
@@ -171,9 +170,9 @@ impl RunRequest {
 pub(crate) async fn create(
     who: As<RunsWrite>,
     asked: Asked,
-    State(api): State<Api>,
     body: Body<RunRequest, MAX_BYTES>,
 ) -> Result<Response, Problem> {
+    let api = &who.api;
     body.value.check()?;
     let fingerprint = match &asked.idempotency_key {
         Some(_) => Some(fingerprint(&body.raw)?),
@@ -192,7 +191,7 @@ pub(crate) async fn create(
     }
     let tenant = who.tenant;
     let earlier = Earlier {
-        api: &api,
+        api,
         tenant: &tenant,
         run: &run,
         fingerprint: fingerprint.as_deref(),
@@ -206,7 +205,7 @@ pub(crate) async fn create(
     };
     let mut tries = 0;
     loop {
-        let resolved = match resolve(&api, &tenant, &request).await? {
+        let resolved = match resolve(api, &tenant, &request).await? {
             Ok(resolved) => resolved,
             Err(refused) => return earlier.unless(refused).await,
         };
@@ -223,7 +222,7 @@ pub(crate) async fn create(
             key: Some(who.key.clone()),
             definitions: Some(resolved.definitions),
         };
-        match begin(&api, new, mode, asked.remaining).await? {
+        match begin(api, new, mode, asked.remaining).await? {
             Begun::Answered(response) => return Ok(response),
             Begun::NoAgent => return Err(no_agent()),
             Begun::Exists(head) => return earlier.replay(*head).await,

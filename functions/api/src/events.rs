@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use domain::id::RunId;
 use domain::run::{Commit, Event};
@@ -65,9 +64,9 @@ pub(crate) async fn read(
     who: As<RunsRead>,
     asked: Asked,
     Path(run): Path<RunId>,
-    State(api): State<Api>,
     params: Params,
 ) -> Result<Response, Problem> {
+    let api = &who.api;
     params.only(&["after", "limit", "wait"])?;
     let after = params.number("after", 0..=999_999_999_998)?;
     let after = asked
@@ -79,16 +78,16 @@ pub(crate) async fn read(
     let wait = params.seconds("wait", MAX_WAIT_S)?.or(asked.wait);
     let cursor = Cursor::new(who.tenant.clone(), run.clone(), after);
     let commits = cursor.look(&api.engine.store, limit).await?;
-    let has_ended = commits.is_empty() && has_ended(&api, &who, &run, after).await?;
+    let has_ended = commits.is_empty() && has_ended(api, &who, &run, after).await?;
     if asked.event_stream {
         return Ok(if has_ended {
             StatusCode::NO_CONTENT.into_response()
         } else {
-            stream::follow(&api, who.tenant, run, commits, after, asked.remaining)
+            stream::follow(api, who.tenant, run, commits, after, asked.remaining)
         });
     }
     let commits = if commits.is_empty() && !has_ended {
-        wait_for(&api, &cursor, limit, wait.unwrap_or_default()).await?
+        wait_for(api, &cursor, limit, wait.unwrap_or_default()).await?
     } else {
         commits
     };

@@ -32,6 +32,7 @@ pub mod view;
 use std::time::Duration;
 
 use axum::Router;
+use domain::id::TenantId;
 use engine::Engine;
 pub use lambda::{run, run_admin, run_streaming};
 pub use problem::Problem;
@@ -64,6 +65,14 @@ impl Default for Config {
 }
 
 impl Api {
+    /// This API for the work of one tenant.
+    pub(crate) fn of(&self, tenant: &TenantId) -> Self {
+        Self {
+            engine: self.engine.of(tenant),
+            ..self.clone()
+        }
+    }
+
     /// This API, acting for whoever asks: so the audit trail names who made a change.
     pub(crate) fn on_behalf_of(&self, who: &str) -> Self {
         Self {

@@ -1,7 +1,6 @@
 //! Runs: list, read, cancel, and what their steps used and cost.
 
 use axum::Json;
-use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use domain::id::{AgentId, RunId, TenantId};
 use domain::receipt::Receipt;
@@ -46,9 +45,9 @@ const COMMITS: u32 = 1_000;
 )]
 pub(crate) async fn list(
     who: As<RunsRead>,
-    State(api): State<Api>,
     params: Params,
 ) -> Result<Json<List<Run>>, Problem> {
+    let api = &who.api;
     params.only(&[
         "status",
         "agent",
@@ -95,11 +94,11 @@ pub(crate) async fn list(
 pub(crate) async fn read(
     who: As<RunsRead>,
     Path(run): Path<RunId>,
-    State(api): State<Api>,
 ) -> Result<Json<Run>, Problem> {
+    let api = &who.api;
     let read = api.engine.store.read(&who.tenant, &run, true).await?;
     let (head, newest) = read.ok_or(Problem::NotFound)?;
-    let run = in_line(&api, &who.tenant, Run::of_newest(head, newest)).await?;
+    let run = in_line(api, &who.tenant, Run::of_newest(head, newest)).await?;
     Ok(Json(run))
 }
 
@@ -121,10 +120,10 @@ pub(crate) async fn read(
 pub(crate) async fn steps(
     who: As<RunsRead>,
     Path(run): Path<RunId>,
-    State(api): State<Api>,
 ) -> Result<Json<List<Step>>, Problem> {
+    let api = &who.api;
     let mut steps = Steps::default();
-    read_log(&api, &who.tenant, &run, |commit| steps.take(commit)).await?;
+    read_log(api, &who.tenant, &run, |commit| steps.take(commit)).await?;
     Ok(Json(List {
         items: steps.finish(),
         next_cursor: String::new(),
@@ -150,10 +149,10 @@ pub(crate) async fn steps(
 pub(crate) async fn receipt(
     who: As<RunsRead>,
     Path(run): Path<RunId>,
-    State(api): State<Api>,
 ) -> Result<Json<RunReceipt>, Problem> {
+    let api = &who.api;
     let mut receipt = Receipt::default();
-    read_log(&api, &who.tenant, &run, |commit| receipt.take(commit)).await?;
+    read_log(api, &who.tenant, &run, |commit| receipt.take(commit)).await?;
     Ok(Json(RunReceipt { run, receipt }))
 }
 
@@ -217,9 +216,9 @@ pub(crate) struct Cancellation {
 pub(crate) async fn cancel(
     who: As<RunsWrite>,
     Path(run): Path<RunId>,
-    State(api): State<Api>,
     Optional(cancellation): Optional<Cancellation>,
 ) -> Result<Response, Problem> {
+    let api = &who.api;
     let reason = cancellation.reason;
     if reason
         .as_ref()

@@ -258,11 +258,11 @@ fn quoted(text: &str) -> String {
 )]
 pub(crate) async fn own(
     who: As<RunsRead>,
-    State(api): State<Api>,
     headers: HeaderMap,
     params: Params,
 ) -> Result<Response, Problem> {
-    Ok(shown(report(&api, &who.tenant, &params).await?, &headers))
+    let api = &who.api;
+    Ok(shown(report(api, &who.tenant, &params).await?, &headers))
 }
 
 /// Read a tenant's usage

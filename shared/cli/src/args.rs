@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::client::Client;
 use crate::output::Failure;
@@ -115,6 +115,18 @@ pub(crate) struct Dev {
     /// Let the `http_get` tool reach this machine
     #[arg(long)]
     pub(crate) allow_loopback: bool,
+    /// How tenants are kept apart: by IAM as well, or by Skein's own code alone
+    #[arg(long, value_enum, default_value_t = Isolation::Session)]
+    pub(crate) isolation: Isolation,
+}
+
+/// How tenants are kept apart.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Isolation {
+    /// Functions do all work as themselves
+    Pool,
+    /// A tenant's work is done with credentials of its own
+    Session,
 }
 
 impl Default for Dev {
@@ -126,6 +138,7 @@ impl Default for Dev {
             json: false,
             classic: false,
             allow_loopback: false,
+            isolation: Isolation::Session,
         }
     }
 }

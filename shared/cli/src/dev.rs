@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::args::Dev;
+use crate::args::{self, Dev};
 use crate::client::{ENDPOINT_FILE, Endpoint};
 use crate::output::{self, Failure};
 
@@ -33,6 +33,10 @@ pub(crate) async fn dev(args: Dev) -> Result<ExitCode, Failure> {
         path,
         CloudConfig {
             bridge: bridge.clone(),
+            isolation: match args.isolation {
+                args::Isolation::Pool => dev::Isolation::Pool,
+                args::Isolation::Session => dev::Isolation::Session,
+            },
         },
     )
     .await

@@ -15,13 +15,16 @@ use engine::{Clock, Engine};
 use gateway::{Gateway, Prices};
 use local::bedrock::{self, Bridge, Models};
 use local::cloudwatch::Metrics;
+use local::iam::Iam;
 use local::s3::Payloads;
 use local::scheduler::Schedules;
 use local::sqs::{self, Queues};
 use local::table::{Changes, Table};
 use local::wire::{self, Faults, Meter};
 use queue::{Beat, Queue};
-use store::Store;
+use store::{Store, TenantRole};
+
+use crate::access;
 
 /// The queues, as the template names them; each has a dead-letter queue of the same name with `-dlq` behind it.
 pub const QUEUES: [&str; 5] = [
@@ -55,11 +58,23 @@ fn visibility_s(queue: &str) -> u32 {
 /// The first wait before a retry without sockets: nothing there needs time to recover.
 const FIRST_BACKOFF: Duration = Duration::from_millis(5);
 
+/// How tenants' work is kept apart (template: `TenantIsolation`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Isolation {
+    /// By our own code alone: each function does all of its work as itself.
+    #[default]
+    Pool,
+    /// By IAM as well: a tenant's work is done with credentials that reach what is that tenant's.
+    Session,
+}
+
 /// How the stand-ins are to be.
 #[derive(Clone, Debug, Default)]
 pub struct CloudConfig {
     /// An OpenAI-compatible server for models whose id does not start with `local.`.
     pub bridge: Option<Bridge>,
+    /// How tenants' work is kept apart.
+    pub isolation: Isolation,
 }
 
 /// The stand-ins of every AWS service that the platform uses. A clone shares all of them.
@@ -83,6 +98,11 @@ pub struct Cloud {
     pub meter: Meter,
     /// Makes requests fail, on demand.
     pub faults: Faults,
+    /// Who may do what at the table and the bucket, and who issues credentials.
+    pub iam: Iam,
+    isolation: Isolation,
+    /// The access key that clients here sign with.
+    access_key: String,
 }
 
 impl Cloud {
@@ -110,7 +130,13 @@ impl Cloud {
             }),
             meter: Meter::new(),
             faults: Faults::none(),
+            iam: Iam::default(),
+            isolation: config.isolation,
+            access_key: access::ANYBODY.to_owned(),
         };
+        if cloud.isolation == Isolation::Session {
+            access::arrange(&cloud.iam);
+        }
         for name in QUEUES {
             let dead = format!("{name}-dlq");
             cloud.queues.create(&dead, &BTreeMap::new())?;
@@ -134,12 +160,23 @@ impl Cloud {
         Ok(cloud)
     }
 
+    /// The same stand-ins, asked with a function's own credentials instead of with those that may do everything. Without
+    /// [`Isolation::Session`] there is no difference.
+    #[must_use]
+    pub fn as_function(&self, name: &str) -> Self {
+        Self {
+            access_key: access::key_of(name),
+            ..self.clone()
+        }
+    }
+
     /// The stand-ins as HTTP services, by the name in `AWS_ENDPOINT_URL_<name>`.
-    pub fn services(&self) -> [(&'static str, Router); 6] {
+    pub fn services(&self) -> [(&'static str, Router); 7] {
         let plain = [
-            ("DYNAMODB", self.table.router()),
+            ("DYNAMODB", self.table.guarded_router(&self.iam)),
             ("SQS", self.queues.router()),
-            ("S3", self.payloads.router()),
+            ("S3", self.iam.guard_objects(self.payloads.router())),
+            ("STS", self.iam.router()),
             ("BEDROCK_RUNTIME", self.models.router()),
             ("SCHEDULER", self.schedules.router()),
             ("CLOUDWATCH", self.metrics.router()),
@@ -157,7 +194,11 @@ impl Cloud {
             .region(Region::new(REGION))
             .endpoint_url("http://cloud.local")
             .credentials_provider(SharedCredentialsProvider::new(Credentials::new(
-                "local", "local", None, None, "local",
+                &self.access_key,
+                "local",
+                None,
+                None,
+                "local",
             )))
             .http_client(wire::connector(router.unwrap_or_default()))
             .retry_config(RetryConfig::standard().with_initial_backoff(FIRST_BACKOFF))
@@ -171,11 +212,14 @@ impl Cloud {
     #[must_use]
     pub fn store(&self) -> Store {
         let table = aws_sdk_dynamodb::Client::new(&self.sdk("DYNAMODB"));
-        Store::new(
-            table,
-            &self.sdk("S3"),
-            store::Config::new(TABLE, BUCKET, CURSOR_SECRET),
-        )
+        let mut config = store::Config::new(TABLE, BUCKET, CURSOR_SECRET);
+        if self.isolation == Isolation::Session {
+            config.tenant_role = Some(TenantRole {
+                aws: self.sdk("STS"),
+                arn: access::TENANT_ROLE.to_owned(),
+            });
+        }
+        Store::new(table, &self.sdk("S3"), config)
     }
 
     /// The queues as functions see them, without sockets.
@@ -225,7 +269,7 @@ impl Cloud {
     ) -> BTreeMap<String, String> {
         let [interactive, standard, batch, tasks, sweeps] = QUEUES.map(sqs::url);
         let mut environment: BTreeMap<String, String> = [
-            ("AWS_ACCESS_KEY_ID", "local".to_owned()),
+            ("AWS_ACCESS_KEY_ID", self.access_key.clone()),
             ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
             ("AWS_REGION", REGION.to_owned()),
             ("AWS_DEFAULT_REGION", REGION.to_owned()),
@@ -245,6 +289,13 @@ impl Cloud {
                 "arn:aws:iam::000000000000:role/skein".to_owned(),
             ),
             ("SKEIN_STAGE", "dev".to_owned()),
+            (
+                "SKEIN_TENANT_ROLE_ARN",
+                match self.isolation {
+                    Isolation::Pool => String::new(),
+                    Isolation::Session => access::TENANT_ROLE.to_owned(),
+                },
+            ),
         ]
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))

@@ -3,12 +3,13 @@
 //! `skein dev` and the end-to-end tests start a [`Platform`]; tests that need no processes take the [`Cloud`] alone, with an
 //! engine whose SDK clients are plugged straight into the stand-ins.
 
+mod access;
 mod cloud;
 mod platform;
 mod seed;
 mod state;
 
-pub use cloud::{Cloud, CloudConfig, QUEUES};
+pub use cloud::{Cloud, CloudConfig, Isolation, QUEUES};
 pub use platform::{FUNCTIONS, Launch, Platform};
 pub use seed::{Keys, SAMPLES, TENANT};
 pub use state::{Folder, Taken};

@@ -14,6 +14,7 @@ use local::wire;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::access;
 use crate::cloud::{Cloud, QUEUES, REGION};
 
 /// The functions, with timeout in seconds, memory in MB, and how many events one process serves at a time.
@@ -175,7 +176,12 @@ fn function(
         } else {
             Mode::Concurrent { slots }
         },
-        env: environment.clone(),
+        env: environment
+            .clone()
+            .into_iter()
+            // As each function has a role of its own.
+            .chain([("AWS_ACCESS_KEY_ID".to_owned(), access::key_of(name))])
+            .collect(),
     }
 }
 

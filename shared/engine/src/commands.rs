@@ -211,7 +211,7 @@ impl Engine {
         limits: Limits,
         listener: Option<UnboundedSender<Signal>>,
     ) -> Result<Outcome, Error> {
-        let metered = self.metered(&new.run);
+        let metered = self.metered(&new.tenant, &new.run);
         Box::pin(metered.create_and_drive_metered(new, limits, listener)).await
     }
 

@@ -108,7 +108,7 @@ impl Engine {
     /// # Errors
     /// [`Error`] when the table or a queue fails; the run is as its log says and another driver can go on.
     pub async fn drive(&self, work: Work) -> Result<Outcome, Error> {
-        let metered = self.metered(&work.run);
+        let metered = self.metered(&work.tenant, &work.run);
         Box::pin(metered.drive_metered(work)).await
     }
 

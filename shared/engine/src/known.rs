@@ -40,6 +40,9 @@ impl Engine {
             let price = self.gateway.price(&version.definition.model);
             Ok(Known::new(version.definition.clone(), price).ok())
         };
+        if !self.store.may_remember(tenant) {
+            return Ok(Box::pin(read).await?.map(Arc::new));
+        }
         Ok(self
             .definitions
             .0

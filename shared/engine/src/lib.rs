@@ -27,6 +27,7 @@ use std::sync::Arc;
 
 pub use admission::Refusal;
 pub use commands::{Admitted, NewRun, Recorded};
+use domain::id::TenantId;
 use domain::time::At;
 pub use drive::{Limits, Outcome, Signal, Work};
 pub use error::Error;
@@ -89,6 +90,16 @@ impl Engine {
             sweeps: Arc::default(),
             usage: None,
             clock,
+        }
+    }
+
+    /// This engine for the work of one tenant: the table and the bucket refuse it what is another's, where tenants have
+    /// credentials of their own. See [`Store::of`].
+    #[must_use]
+    pub fn of(&self, tenant: &TenantId) -> Self {
+        Self {
+            store: self.store.of(tenant),
+            ..self.clone()
         }
     }
 

@@ -146,7 +146,7 @@ impl Engine {
     /// # Errors
     /// [`Error`] when the table or the queue fails; the message may be delivered again.
     pub async fn perform_tool(&self, message: &ToolMessage) -> Result<Performed, Error> {
-        let metered = self.metered(&message.run);
+        let metered = self.metered(&message.tenant, &message.run);
         Box::pin(metered.perform_tool_metered(message)).await
     }
 

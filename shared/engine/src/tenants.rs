@@ -40,6 +40,9 @@ impl Engine {
     /// [`Error`] when the table fails.
     pub async fn tenant(&self, id: &TenantId) -> Result<Option<Arc<Tenant>>, Error> {
         let read = Box::pin(self.store.tenant(id));
+        if !self.store.may_remember(id) {
+            return Ok(read.await?.map(Arc::new));
+        }
         Ok(self.tenants.0.get(id, self.now(), read).await?)
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use domain::id::RunId;
+use domain::id::{RunId, TenantId};
 use domain::run::Used;
 use store::Store;
 use tokio::time::Instant;
@@ -25,10 +25,10 @@ impl fmt::Debug for Usage {
 }
 
 impl Engine {
-    /// This engine with a meter of its own, for this run.
-    pub(crate) fn metered(&self, run: &RunId) -> Self {
+    /// This engine with a meter of its own, for this run of this tenant.
+    pub(crate) fn metered(&self, tenant: &TenantId, run: &RunId) -> Self {
         Self {
-            store: self.store.metered(),
+            store: self.store.of(tenant).metered(),
             usage: Some(Arc::new(Usage {
                 run: run.clone(),
                 began: Instant::now(),

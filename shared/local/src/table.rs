@@ -27,6 +27,8 @@ use uuid::Uuid;
 
 pub use changes::Changes;
 
+use crate::iam::Iam;
+
 /// The file that holds the table inside the folder of the local cloud.
 const FILE: &str = "table.sqlite";
 
@@ -126,6 +128,19 @@ impl Table {
             .route("/", post(answer))
             .layer(DefaultBodyLimit::max(REQUEST_LIMIT_BYTES))
             .with_state(self.clone())
+    }
+
+    /// The same behind a check of who asks for what.
+    pub fn guarded_router(&self, iam: &Iam) -> Router {
+        iam.guard_table(self.router(), self.clone())
+    }
+
+    /// What a table says of itself; none when it does not exist.
+    pub(crate) fn describe(&self, table: &str) -> Option<Value> {
+        let request = serde_json::json!({"TableName": table}).to_string();
+        let answer = dispatch(&self.database, "DescribeTable", request.as_bytes()).ok()?;
+        let mut answer: Value = serde_json::from_str(&answer).ok()?;
+        Some(answer["Table"].take())
     }
 
     /// Deletes expired items every 30 s until `shutdown` resolves.

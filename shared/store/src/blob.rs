@@ -38,7 +38,7 @@ impl Store {
         let sha256 = hex(&digest);
         let key = key::blob(tenant, run, &sha256);
         let answer = self
-            .inner
+            .access
             .bucket
             .put(&key, json, &STANDARD.encode(digest))
             .await;
@@ -70,7 +70,7 @@ impl Store {
     }
 
     async fn payload(&self, key: String, sha256: &str) -> Result<Vec<u8>, Error> {
-        let answer = self.inner.bucket.object(&key).await;
+        let answer = self.access.bucket.object(&key).await;
         self.meter.add(|consumed| consumed.payload_reads += 1);
         let bytes = answer?;
         if hex(&Sha256::digest(&bytes)) == sha256 {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 
@@ -67,6 +68,14 @@ pub enum Error {
         /// What the SDK said.
         source: Source,
     },
+    /// No credentials could be had to ask with. Transient: nothing was asked.
+    #[error("{operation} was not asked, for want of credentials")]
+    NoCredentials {
+        /// The operation of the service.
+        operation: &'static str,
+        /// Why there are none.
+        source: Source,
+    },
     /// The service refused: a permission, a missing table, a malformed request.
     #[error("{operation} was refused")]
     Refused {
@@ -85,7 +94,7 @@ impl Error {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Throttled { .. } | Self::Unavailable { .. } => true,
+            Self::Throttled { .. } | Self::Unavailable { .. } | Self::NoCredentials { .. } => true,
             Self::Shared(error) => error.is_transient(),
             Self::Raced
             | Self::Missing
@@ -112,8 +121,11 @@ impl Error {
             SdkError::ServiceError(service) => service.raw().status().as_u16() >= 500,
             _ => false,
         };
+        let lacks_credentials = has_no_credentials(&error);
         let source = error.into();
-        if throttled {
+        if lacks_credentials {
+            Self::NoCredentials { operation, source }
+        } else if throttled {
             Self::Throttled { operation, source }
         } else if unanswered {
             Self::Unavailable { operation, source }
@@ -128,6 +140,12 @@ impl Error {
             source: "transactions on the same items met again and again".into(),
         }
     }
+}
+
+/// Whether the SDK could not even sign.
+fn has_no_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |&error| error.source())
+        .any(|error| error.is::<CredentialsError>())
 }
 
 fn is_throttle(code: &str) -> bool {

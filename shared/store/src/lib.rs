@@ -2,8 +2,10 @@
 //!
 //! [`Store`] is the one way to what Skein keeps: runs and their logs, agents, API keys. What it can be asked stands as a
 //! table in this crate's `README.md`; a query that is not there is not written. **Invariant:** no type of an AWS SDK
-//! leaves this crate except what [`Store::new`] takes, and no clock is read: time is an argument.
+//! leaves this crate except what [`Store::new`] takes, and no clock is read: time is an argument. (How long credentials last
+//! is seen on the SDK's clock, by which it signs.)
 
+mod access;
 mod agent;
 mod api_key;
 mod audit;
@@ -19,8 +21,10 @@ mod ledger;
 mod limit;
 mod list;
 mod meter;
+mod request;
 mod run;
 pub mod schema;
+mod sts;
 mod table;
 mod tenant;
 #[cfg(test)]
@@ -32,8 +36,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use access::{Access, Accesses};
 use aws_types::SdkConfig;
+use domain::id::TenantId;
 
+pub use access::TenantRole;
 pub use agent::{AgentHead, AgentVersion, Latest};
 pub use api_key::ApiKey;
 pub use blob::MAX_PAYLOAD_BYTES;
@@ -46,6 +53,7 @@ pub use ledger::{Charge, Written};
 pub use list::{Page, RunFilter};
 pub use meter::Consumed;
 pub use run::{Creation, Loaded};
+pub use sts::TENANT_TAG;
 pub use usage::{Ended, head_in_stream};
 pub use watch::Sight;
 
@@ -69,6 +77,8 @@ pub struct Config {
     pub cache_bytes: u64,
     /// Whether the table is asked for the units that each request consumed, for [`Store::consumed`].
     pub capacity: bool,
+    /// The role that tenants' work is done in; none when all of it is done as the process itself.
+    pub tenant_role: Option<TenantRole>,
 }
 
 impl Config {
@@ -85,6 +95,7 @@ impl Config {
             list_shards: 4,
             cache_bytes: 8 * 1024 * 1024,
             capacity: true,
+            tenant_role: None,
         }
     }
 }
@@ -97,6 +108,7 @@ impl fmt::Debug for Config {
             .field("list_shards", &self.list_shards)
             .field("cache_bytes", &self.cache_bytes)
             .field("capacity", &self.capacity)
+            .field("tenant_role", &self.tenant_role.as_ref().map(|role| &role.arn))
             .finish_non_exhaustive()
     }
 }
@@ -105,14 +117,17 @@ impl fmt::Debug for Config {
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
+    access: Arc<Access>,
+    /// How tenants' work is done, if not as the process itself.
+    accesses: Option<Arc<Accesses>>,
+    /// The tenant whose credentials `access` has.
+    bound_to: Option<TenantId>,
     meter: Arc<meter::Meter>,
     /// Who makes the changes that the audit trail tells of.
     actor: Option<audit::Actor>,
 }
 
 struct Inner {
-    table: aws_sdk_dynamodb::Client,
-    bucket: bucket::Bucket,
     config: Config,
     versions: Cache<Key, AgentVersion>,
     latest: Cache<Key, Latest>,
@@ -137,14 +152,17 @@ impl Store {
             Cache::of_constants(VERSIONS, config.cache_bytes, |version: &AgentVersion| {
                 version.weight_bytes
             });
+        let access = Access::new(table, aws, &config.bucket);
+        let accesses = Accesses::new(&access, aws, &config);
         Self {
             inner: Arc::new(Inner {
-                table,
-                bucket: bucket::Bucket::new(aws, &config.bucket),
                 config,
                 versions,
                 latest: Cache::of_changing(VERSIONS, BELIEVED),
             }),
+            access: Arc::new(access),
+            accesses: accesses.map(Arc::new),
+            bound_to: None,
             meter: Arc::default(),
             actor: None,
         }
@@ -178,6 +196,6 @@ impl Store {
     /// # Errors
     /// When it does not.
     pub async fn ping_payloads(&self) -> Result<(), Error> {
-        self.inner.bucket.ping().await
+        self.access.bucket.ping().await
     }
 }

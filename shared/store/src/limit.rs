@@ -154,7 +154,7 @@ impl Store {
     }
 
     fn counter(&self, key: &Key) -> UpdateItemFluentBuilder {
-        self.inner
+        self.access
             .table
             .update_item()
             .table_name(&self.inner.config.table)

@@ -29,7 +29,7 @@ impl Store {
         let table = &self.inner.config.table;
         let texts = [KEY.0, KEY.1, LIST.1, LIST.2, WATCH.1, WATCH.2];
         let request = self
-            .inner
+            .access
             .table
             .create_table()
             .table_name(table)
@@ -57,7 +57,7 @@ impl Store {
                     .build()
                     .expect("both fields are set");
                 let request = self
-                    .inner
+                    .access
                     .table
                     .update_time_to_live()
                     .table_name(table)
@@ -69,7 +69,7 @@ impl Store {
             Err(error) if error.code() == Some("ResourceInUseException") => {}
             Err(error) => return Err(Error::of_sdk("CreateTable", error)),
         }
-        self.inner.bucket.create().await
+        self.access.bucket.create().await
     }
 }
 

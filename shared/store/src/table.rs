@@ -144,7 +144,7 @@ impl Store {
     pub(crate) async fn get(&self, key: Key, consistent: bool) -> Result<Option<Item>, Error> {
         let (pk, sk) = key.into_parts();
         let answer = self
-            .inner
+            .access
             .table
             .get_item()
             .table_name(&self.inner.config.table)
@@ -192,7 +192,7 @@ impl Store {
             Some(Index::Watch) => ("watch_pk", "watch_sk", Some("watch")),
         };
         let request = self
-            .inner
+            .access
             .table
             .query()
             .table_name(&self.inner.config.table)
@@ -227,7 +227,7 @@ impl Store {
             return self.transact(vec![write]).await;
         };
         let mut request = self
-            .inner
+            .access
             .table
             .put_item()
             .table_name(&self.inner.config.table)
@@ -272,7 +272,7 @@ impl Store {
             .map(|write| self.transact_item(write))
             .collect();
         let request = self
-            .inner
+            .access
             .table
             .transact_write_items()
             .set_transact_items(Some(writes))

@@ -112,7 +112,7 @@ impl Store {
     ) -> Result<bool, Error> {
         let (pk, sk) = Key::head(tenant, run).into_parts();
         let request = self
-            .inner
+            .access
             .table
             .update_item()
             .table_name(&self.inner.config.table)

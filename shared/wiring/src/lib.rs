@@ -2,7 +2,8 @@
 //!
 //! Settings come from `SKEIN_TABLE`, `SKEIN_BUCKET`, `SKEIN_QUEUE_INTERACTIVE`, `SKEIN_QUEUE_STANDARD`, `SKEIN_QUEUE_BATCH`,
 //! `SKEIN_QUEUE_TASKS`, `SKEIN_QUEUE_SWEEPS` (URLs) and `SKEIN_CURSOR_SECRET`, all needed; `SKEIN_SCHEDULER_ROLE_ARN` and
-//! `SKEIN_SCHEDULER_GROUP`, without which long delays are made of short ones; `SKEIN_ALLOW_LOOPBACK=true`, for development.
+//! `SKEIN_SCHEDULER_GROUP`, without which long delays are made of short ones; `SKEIN_TENANT_ROLE_ARN`, without which tenants'
+//! work is done as the function itself; `SKEIN_ALLOW_LOOPBACK=true`, for development.
 //! What the SDK itself reads stands in `aws`.
 
 use std::env;
@@ -13,7 +14,7 @@ use engine::Engine;
 use engine::tools::Tools;
 use gateway::{Gateway, Prices};
 use queue::{Beat, Queue, Timers};
-use store::Store;
+use store::{Store, TenantRole};
 use telemetry::Gauges;
 
 /// A request to AWS is made of hundreds of small allocations that live for a millisecond. The C library's allocator took a
@@ -35,7 +36,12 @@ pub fn engine() -> anyhow::Result<Engine> {
     let settings = Settings::read(|name| env::var(name).ok())?;
     let config = aws::config();
     let table = aws_sdk_dynamodb::Client::new(&config);
-    let store = Store::new(table, &config, settings.store);
+    let mut of_store = settings.store;
+    of_store.tenant_role = settings.tenant_role_arn.map(|arn| TenantRole {
+        aws: config.clone(),
+        arn,
+    });
+    let store = Store::new(table, &config, of_store);
     let scheduler = settings
         .queue
         .timers
@@ -65,6 +71,7 @@ pub fn gauges(function: &str) -> Gauges {
 
 struct Settings {
     store: store::Config,
+    tenant_role_arn: Option<String>,
     queue: queue::Config,
     tools: engine::tools::Config,
 }
@@ -87,6 +94,7 @@ impl Settings {
         };
         Ok(Self {
             store: store::Config::new(need("SKEIN_TABLE")?, need("SKEIN_BUCKET")?, secret),
+            tenant_role_arn: set("SKEIN_TENANT_ROLE_ARN"),
             queue: queue::Config {
                 interactive_url: need("SKEIN_QUEUE_INTERACTIVE")?,
                 standard_url: need("SKEIN_QUEUE_STANDARD")?,
@@ -107,10 +115,16 @@ impl Settings {
 mod tests {
     use super::*;
 
+    const OPTIONAL: [&str; 3] = [
+        "SKEIN_SCHEDULER",
+        "SKEIN_ALLOW_LOOPBACK",
+        "SKEIN_TENANT_ROLE_ARN",
+    ];
+
     fn read(over: &[(&str, &str)]) -> anyhow::Result<Settings> {
         Settings::read(|name| match over.iter().find(|(known, _)| *known == name) {
             Some((_, value)) => Some((*value).to_owned()),
-            None if name.starts_with("SKEIN_SCHEDULER") || name == "SKEIN_ALLOW_LOOPBACK" => None,
+            None if OPTIONAL.iter().any(|optional| name.starts_with(optional)) => None,
             None => Some("x".repeat(32)),
         })
     }

@@ -134,9 +134,9 @@ async fn accounts(api: &Api, tenant: &Tenant) -> Result<Json<List<Account>>, Pro
 )]
 pub(crate) async fn own(
     who: As<RunsRead>,
-    State(api): State<Api>,
 ) -> Result<Json<List<Account>>, Problem> {
-    accounts(&api, &find(&api, &who.tenant).await?).await
+    let api = &who.api;
+    accounts(api, &find(api, &who.tenant).await?).await
 }
 
 /// Read a tenant's budgets

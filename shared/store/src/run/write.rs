@@ -215,7 +215,7 @@ impl Store {
         self.put(Write::new(item, None)).await?;
         for old in self.query(&older, None).await?.items {
             let answer = self
-                .inner
+                .access
                 .table
                 .delete_item()
                 .table_name(&self.inner.config.table)

@@ -10,6 +10,7 @@ mod limits;
 mod lists;
 mod payloads;
 mod runs;
+mod sessions;
 mod usage;
 
 use std::time::Duration;

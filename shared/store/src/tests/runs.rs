@@ -219,7 +219,7 @@ async fn a_snapshot_in_an_unknown_shape_is_passed_over() {
     let mut script = Script::created(&store, &acme, &run).await;
     script.append(&store, vec![step(1)]).await;
     let (pk, sk) = Key::snapshot(&acme, &run, 1).into_parts();
-    let put = store.inner.table.put_item().table_name("skein");
+    let put = store.access.table.put_item().table_name("skein");
     let put = put
         .item("pk", crate::item::text(pk))
         .item("sk", crate::item::text(sk));

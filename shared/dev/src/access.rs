@@ -1,0 +1,56 @@
+//! Who may do what at the table and the bucket, as the template says. A test compares the two.
+
+use local::iam::{Iam, Policy, Statement};
+
+use crate::cloud::{BUCKET, TABLE};
+
+/// An access key that may do everything: of whoever prepares and looks, never of a function.
+pub(crate) const ANYBODY: &str = "local";
+/// The role that tenants' work is done in.
+pub(crate) const TENANT_ROLE: &str = "arn:aws:iam::000000000000:role/skein-tenant";
+
+/// What begins every partition of a tenant, and of no other: the separator keeps `ab` from `abc`.
+const OWN: &str = "T#${aws:PrincipalTag/TenantId}#*";
+/// The partition of a tenant's own record, which ends without a separator.
+const RECORD: &str = "T#${aws:PrincipalTag/TenantId}";
+/// A tenant's objects.
+const OBJECTS: &str = "tenants/${aws:PrincipalTag/TenantId}/*";
+/// API keys, which are read to know whose they are.
+const API_KEYS: &str = "K#*";
+
+/// The access key that a function signs with.
+pub(crate) fn key_of(function: &str) -> String {
+    format!("local-{function}")
+}
+
+/// Makes the tenants' role, and lets functions do as themselves what is no one tenant's alone. The functions that are not
+/// named may do everything: the operator's routes and what works for all tenants.
+pub(crate) fn arrange(iam: &Iam) {
+    let table = format!("table/{TABLE}");
+    let list = format!("{table}/index/list");
+    let objects = format!("{BUCKET}/{OBJECTS}");
+    let items = [
+        "dynamodb:DeleteItem",
+        "dynamodb:GetItem",
+        "dynamodb:PutItem",
+        "dynamodb:Query",
+        "dynamodb:UpdateItem",
+    ];
+    iam.role(
+        TENANT_ROLE,
+        Policy::new([
+            Statement::new(&items, &[&table]).leading(&[OWN]),
+            Statement::new(&["dynamodb:Query"], &[&list]).leading(&[OWN]),
+            Statement::new(&["dynamodb:GetItem"], &[&table]).leading(&[RECORD]),
+            Statement::new(&["s3:GetObject", "s3:PutObject"], &[&objects]),
+        ]),
+    );
+    let keys = Statement::new(&["dynamodb:GetItem", "dynamodb:UpdateItem"], &[&table]);
+    iam.restrict(
+        &key_of("stream"),
+        Policy::new([keys.leading(&[API_KEYS])]),
+    );
+    for function in ["orchestrator", "worker"] {
+        iam.restrict(&key_of(function), Policy::default());
+    }
+}
