@@ -13,6 +13,7 @@ mod crashes;
 mod events;
 mod faults;
 mod invariants;
+mod isolation;
 mod kill;
 mod lists;
 mod matrix;

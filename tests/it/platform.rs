@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use api::auth::SCOPES;
-use dev::{Cloud, CloudConfig, Keys, Launch, Platform, TENANT};
+use dev::{Cloud, CloudConfig, Isolation, Keys, Launch, Platform, TENANT};
 use domain::id::{KeyId, TenantId};
 use domain::tenant::Tenant;
 use local::lambda::LineSink;
@@ -129,9 +129,13 @@ impl Running {
         }
     }
 
-    /// A platform of a test's own, in memory.
+    /// A platform of a test's own, in memory, whose tenants IAM keeps apart as well.
     pub(crate) async fn own() -> Self {
-        Self::start(Cloud::open(None, CloudConfig::default()).await.unwrap()).await
+        let config = CloudConfig {
+            isolation: Isolation::Session,
+            ..CloudConfig::default()
+        };
+        Self::start(Cloud::open(None, config).await.unwrap()).await
     }
 
     pub(crate) fn cloud(&self) -> &Cloud {

@@ -176,6 +176,26 @@ fn no_source_file_is_long() {
     }
 }
 
+/// The second ring holds for what asks with a tenant's credentials, which `As` has.
+#[test]
+fn a_handler_of_a_tenants_route_has_no_api_but_that_tenants() {
+    let handlers = root().join("functions/api/src");
+    let mut seen = 0;
+    for (path, text) in sources() {
+        if !path.starts_with(&handlers) {
+            continue;
+        }
+        for handler in text.split("async fn ").skip(1) {
+            let signature = handler.split(") -> ").next().unwrap_or_default();
+            if signature.contains(": As<") {
+                seen += 1;
+                assert!(!signature.contains("State("), "{}", path.display());
+            }
+        }
+    }
+    assert!(seen > 10, "the search finds {seen} handlers");
+}
+
 #[test]
 fn every_sample_event_is_used() {
     let mut readers = sources();

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
-use dev::{Cloud, CloudConfig, QUEUES};
+use dev::{Cloud, CloudConfig, Isolation, QUEUES};
 use domain::agent::{Agent, AgentRef};
 use domain::caps::Caps;
 use domain::id::{AgentId, RunId, TenantId};
@@ -75,7 +75,12 @@ pub(crate) fn tenant() -> TenantId {
 impl World {
     /// A new world with one agent, named `agent`.
     pub(crate) async fn new(definition: Value) -> Self {
-        let cloud = Cloud::open(None, CloudConfig::default()).await.unwrap();
+        Self::with(CloudConfig::default(), definition).await
+    }
+
+    /// The same over a cloud of another kind.
+    pub(crate) async fn with(config: CloudConfig, definition: Value) -> Self {
+        let cloud = Cloud::open(None, config).await.unwrap();
         let jumped_ms = Arc::new(AtomicU64::new(0));
         let jumped = jumped_ms.clone();
         // No two looks see the same instant, as on a machine that is slow.
@@ -104,6 +109,12 @@ impl World {
 
     pub(crate) fn now(&self) -> At {
         (self.clock)()
+    }
+
+    /// An engine of this function's own.
+    pub(crate) fn engine_of(&self, function: &str) -> Engine {
+        let cloud = self.cloud.as_function(function);
+        cloud.engine(Some(self.clock.clone()))
     }
 
     /// An engine with caches of its own, as each process has.
@@ -148,7 +159,12 @@ impl World {
         for queue in QUEUES {
             let serving = Serving {
                 cloud: self.cloud.clone(),
-                engine: engine.clone(),
+                engine: match (self.cloud.isolation, queue) {
+                    (Isolation::Pool, _) => engine.clone(),
+                    (Isolation::Session, "tasks") => self.engine_of("worker"),
+                    (Isolation::Session, "sweeps") => self.engine_of("janitor"),
+                    (Isolation::Session, _) => self.engine_of("orchestrator"),
+                },
                 queue,
                 delivery,
                 busy: self.busy.clone(),

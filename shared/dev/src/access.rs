@@ -17,6 +17,8 @@ const RECORD: &str = "T#${aws:PrincipalTag/TenantId}";
 const OBJECTS: &str = "tenants/${aws:PrincipalTag/TenantId}/*";
 /// API keys, which are read to know whose they are.
 const API_KEYS: &str = "K#*";
+/// What is read to see whether the table answers.
+const PING: &str = "PING";
 
 /// The access key that a function signs with.
 pub(crate) fn key_of(function: &str) -> String {
@@ -46,9 +48,15 @@ pub(crate) fn arrange(iam: &Iam) {
         ]),
     );
     let keys = Statement::new(&["dynamodb:GetItem", "dynamodb:UpdateItem"], &[&table]);
+    let keys = keys.leading(&[API_KEYS]);
+    iam.restrict(&key_of("stream"), Policy::new([keys.clone()]));
+    let ready = [
+        Statement::new(&["dynamodb:GetItem"], &[&table]).leading(&[PING]),
+        Statement::new(&["s3:ListBucket"], &[BUCKET]),
+    ];
     iam.restrict(
-        &key_of("stream"),
-        Policy::new([keys.leading(&[API_KEYS])]),
+        &key_of("api"),
+        Policy::new([keys].into_iter().chain(ready)),
     );
     for function in ["orchestrator", "worker"] {
         iam.restrict(&key_of(function), Policy::default());

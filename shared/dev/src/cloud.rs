@@ -100,7 +100,8 @@ pub struct Cloud {
     pub faults: Faults,
     /// Who may do what at the table and the bucket, and who issues credentials.
     pub iam: Iam,
-    isolation: Isolation,
+    /// How tenants' work is kept apart.
+    pub isolation: Isolation,
     /// The access key that clients here sign with.
     access_key: String,
 }

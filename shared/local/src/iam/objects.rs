@@ -32,7 +32,7 @@ async fn pass(State(iam): State<Iam>, request: Asked, next: Next) -> Response {
 /// What a request asks for. One that a policy here has no name for is an action that nobody allows.
 fn requests(parts: &Parts) -> Vec<Request> {
     let path = decoded(parts.uri.path());
-    let resource = path.trim_start_matches('/');
+    let resource = path.trim_matches('/');
     let (_, key) = resource.split_once('/').unwrap_or((resource, ""));
     // Files know a way up, S3 does not.
     let is_odd = resource.split('/').any(|part| part == "..")
@@ -41,6 +41,7 @@ fn requests(parts: &Parts) -> Vec<Request> {
             pairs.any(|pair| !pair.starts_with("x-id="))
         });
     let action = match &parts.method {
+        &Method::GET | &Method::HEAD if key.is_empty() && !resource.is_empty() => "ListBucket",
         _ if is_odd || key.is_empty() => "Other",
         &Method::GET | &Method::HEAD => "GetObject",
         &Method::PUT => "PutObject",

@@ -89,7 +89,7 @@ fn large() -> Event {
 }
 
 fn agent(text: &str) -> Agent {
-    serde_json::from_value(json!({"model": "local.echo", "instructions": text})).unwrap()
+    serde_json::from_value(json!({"model": "local.echo", "system": text})).unwrap()
 }
 
 fn is_refused<T>(answer: Result<T, Error>) -> bool {
@@ -107,7 +107,7 @@ fn is_refused<T>(answer: Result<T, Error>) -> bool {
 #[tokio::test]
 async fn a_tenants_store_does_all_of_its_tenants_work() {
     let world = isolated().await;
-    let acme = tenant("acme");
+    let (acme, run) = (tenant("acme"), run(1));
     let settings = Tenant::new(acme.clone(), "Acme", "enterprise", NOW);
     world.store.put_tenant(&settings, None).await.unwrap();
     let store = world.store.of(&acme);
@@ -115,12 +115,12 @@ async fn a_tenants_store_does_all_of_its_tenants_work() {
     let id = AgentId::parse("clerk").unwrap();
     store.put_agent(&acme, &id, &agent("a"), NOW).await.unwrap();
     assert_eq!(store.agents(&acme, 10, None, NOW).await.unwrap().items.len(), 1);
-    let mut script = Script::created(&store, &acme, &run(1)).await;
+    let mut script = Script::created(&store, &acme, &run).await;
     script.append(&store, vec![step(1)]).await;
     script.append(&store, vec![large()]).await;
     store.snapshot(&script.state).await.unwrap();
-    assert!(store.renew(&acme, &run(1), &driver("d1"), 9, NOW).await.unwrap());
-    let loaded = store.load(&acme, &run(1)).await.unwrap().unwrap();
+    assert!(store.renew(&acme, &run, &driver("d1"), 9, NOW).await.unwrap());
+    let loaded = store.load(&acme, &run).await.unwrap().unwrap();
     assert_eq!(loaded.state, script.folded());
     script.append(&store, vec![succeeded()]).await;
     let listed = store.runs(&acme, &RunFilter::default(), 10, None, NOW).await;
@@ -133,7 +133,7 @@ async fn a_tenants_store_does_all_of_its_tenants_work() {
 #[tokio::test]
 async fn a_tenants_store_that_is_asked_for_anothers_things_is_refused_by_table_and_bucket() {
     let world = isolated().await;
-    let (ab, abc) = (tenant("ab"), tenant("abc"));
+    let (ab, abc, run) = (tenant("ab"), tenant("abc"), run(1));
     for id in [&ab, &abc] {
         let settings = Tenant::new(id.clone(), "A", "enterprise", NOW);
         world.store.put_tenant(&settings, None).await.unwrap();
@@ -141,7 +141,7 @@ async fn a_tenants_store_that_is_asked_for_anothers_things_is_refused_by_table_a
     let theirs = world.store.of(&abc);
     let id = AgentId::parse("clerk").unwrap();
     theirs.put_agent(&abc, &id, &agent("a"), NOW).await.unwrap();
-    let mut script = Script::created(&theirs, &abc, &run(1)).await;
+    let mut script = Script::created(&theirs, &abc, &run).await;
     script.append(&theirs, vec![step(1)]).await;
     script.append(&theirs, vec![large()]).await;
     // A version of theirs is in this process's memory.
@@ -149,9 +149,9 @@ async fn a_tenants_store_that_is_asked_for_anothers_things_is_refused_by_table_a
 
     let ours = world.store.of(&ab);
     let before = world.iam.refused();
-    assert!(is_refused(ours.load(&abc, &run(1)).await));
-    assert!(is_refused(ours.read(&abc, &run(1), true).await));
-    assert!(is_refused(ours.commits(&abc, &run(1), 1, 10).await));
+    assert!(is_refused(ours.load(&abc, &run).await));
+    assert!(is_refused(ours.read(&abc, &run, true).await));
+    assert!(is_refused(ours.commits(&abc, &run, 1, 10).await));
     assert!(is_refused(ours.tenant(&abc).await));
     assert!(is_refused(ours.agent(&abc, &id).await));
     assert!(is_refused(ours.agent_version(&abc, &id, 1).await));
@@ -164,20 +164,20 @@ async fn a_tenants_store_that_is_asked_for_anothers_things_is_refused_by_table_a
     let (from, to) = (NOW, NOW.plus_ms(1));
     let day = domain::usage::Interval::Day;
     assert!(is_refused(ours.usage(&abc, day, from, to).await));
-    let key = crate::key::blob(&abc, &run(1), &"0".repeat(64));
+    let key = crate::key::blob(&abc, &run, &"0".repeat(64));
     assert!(is_refused(ours.access.bucket.object(&key).await));
     let hash = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
     let put = ours.access.bucket.put(&key, String::new(), hash);
     assert!(is_refused(put.await));
     let commit = script.next(Some("d2"), vec![succeeded()]);
-    assert!(is_refused(ours.append(&abc, &run(1), &commit, None).await));
+    assert!(is_refused(ours.append(&abc, &run, &commit, None).await));
     let head = script.head();
-    let moved = ours.append(&abc, &run(1), &commit, Some(&head));
+    let moved = ours.append(&abc, &run, &commit, Some(&head));
     assert!(is_refused(moved.await));
-    assert!(is_refused(ours.renew(&abc, &run(1), &driver("d"), 9, NOW).await));
+    assert!(is_refused(ours.renew(&abc, &run, &driver("d"), 9, NOW).await));
     assert!(is_refused(ours.put_agent(&abc, &id, &agent("b"), NOW).await));
     let status = domain::run::Status::Running;
-    let postponed = ours.postpone(&abc, &run(1), status, NOW, NOW);
+    let postponed = ours.postpone(&abc, &run, status, NOW, NOW);
     assert!(is_refused(postponed.await));
     // What is no tenant's is no more theirs.
     assert!(is_refused(ours.watched(0, NOW, 10).await));
@@ -194,7 +194,7 @@ async fn a_tenants_store_that_is_asked_for_anothers_things_is_refused_by_table_a
     assert!(is_refused(ours.put_tenant(&raised, Some(&record)).await));
     let refused = world.iam.refused() - before;
     assert!(refused >= 24, "{refused} were refused by the stand-ins");
-    let unharmed = theirs.load(&abc, &run(1)).await.unwrap().unwrap();
+    let unharmed = theirs.load(&abc, &run).await.unwrap().unwrap();
     assert_eq!(unharmed.state.last_event, 3);
 }
 
