@@ -39,10 +39,7 @@ async fn buggy(
 }
 
 /// Another one, which lists.
-async fn buggy_list(
-    who: As<RunsRead>,
-    Path(tenant): Path<String>,
-) -> Result<String, Problem> {
+async fn buggy_list(who: As<RunsRead>, Path(tenant): Path<String>) -> Result<String, Problem> {
     let tenant = TenantId::parse(&tenant).unwrap();
     let (store, now) = (&who.api.engine.store, who.api.engine.now());
     let page = Box::pin(store.runs(&tenant, &RunFilter::default(), 10, None, now)).await?;
@@ -56,7 +53,9 @@ fn secret(head: &Head) -> String {
 /// What buggy handlers tell a key of another tenant of a run of the demo tenant.
 async fn leaked(isolation: Isolation) -> Vec<(u16, String)> {
     let world = World::with(config(isolation), json!({"model": "local.echo"})).await;
-    let run = world.create(&world.engine(), World::request(1, "hello")).await;
+    let run = world
+        .create(&world.engine(), World::request(1, "hello"))
+        .await;
     let store = world.cloud.store();
     onboard(&store, "dem").await;
     let issued = api::keys::issue("test", [7; api::keys::RANDOM_BYTES]);
@@ -64,7 +63,11 @@ async fn leaked(isolation: Isolation) -> Vec<(u16, String)> {
         id: KeyId::parse(&issued.id).unwrap(),
         tenant: TenantId::parse("dem").unwrap(),
         project: None,
-        hash: issued.sha256.iter().map(|byte| format!("{byte:02x}")).collect(),
+        hash: issued
+            .sha256
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect(),
         scopes: vec!["runs:read".to_owned()],
         label: "test".to_owned(),
         created_at: world.now(),
@@ -109,14 +112,21 @@ async fn a_run_with_inline_and_worker_tools_and_a_wait_needs_nothing_but_its_ten
     let input = "1+1, then research geese, then wait 2 seconds, then 2*3";
     let runs = [
         world.create(&client, World::request(1, input)).await,
-        world.create(&client, World::request(2, &"x".repeat(100_000))).await,
-        world.create(&client, World::request(3, "wait 600 seconds")).await,
+        world
+            .create(&client, World::request(2, &"x".repeat(100_000)))
+            .await,
+        world
+            .create(&client, World::request(3, "wait 600 seconds"))
+            .await,
     ];
     let cancelled = client.cancel(&tenant(), &runs[2], "a test", None).await;
     cancelled.unwrap();
     let ended = world.ended(&runs).await;
     let statuses: Vec<Status> = ended.iter().map(|state| state.status).collect();
-    assert_eq!(statuses, [Status::Succeeded, Status::Succeeded, Status::Cancelled]);
+    assert_eq!(
+        statuses,
+        [Status::Succeeded, Status::Succeeded, Status::Cancelled]
+    );
     let (issued, refused) = (world.cloud.iam.issued(), world.cloud.iam.refused());
     // The client, the orchestrators of three lanes and the worker.
     assert!((3..=5).contains(&issued), "{issued} sessions");
@@ -137,7 +147,9 @@ async fn a_platform_with_sessions_serves_every_route_of_a_tenant() {
     let waited = client.post_with("/v1/runs", &[("prefer", "wait=20")], &waited);
     assert_eq!(waited.await.expect(200)["output"], "2 * 3 is 6.");
     let run = client.create("hello", "hello").await;
-    client.post(&format!("/v1/runs/{run}/cancel"), &json!({})).await;
+    client
+        .post(&format!("/v1/runs/{run}/cancel"), &json!({}))
+        .await;
     for path in [
         "/v1/runs",
         "/v1/agents",

@@ -259,6 +259,29 @@ async fn a_suspended_tenant_starts_nothing_and_goes_on_when_it_is_resumed() {
 }
 
 #[tokio::test]
+async fn an_operator_reaches_runs_in_line_and_runs_with_large_inputs() {
+    let running = shared();
+    let overrides = json!({"windows": [], "concurrent_runs": 1});
+    let client = onboard(running, "reached", overrides).await;
+    let agent = worker(&client).await;
+    let large = format!("wait for 600 s{}", " ".repeat(70_000));
+    let first = client.create(&agent, &large).await;
+    parked(&client, &first, "timer").await;
+    let second = client.create(&agent, "wait for 2 s, then count to 3").await;
+    assert_eq!(client.read(&second).await["waiting"], true);
+    let operator = running.operator();
+    let tenant = "/v1/admin/tenants/reached";
+    let raise = operator.request(Method::PATCH, tenant);
+    let raise = raise.json(&json!({"overrides": {"windows": [], "concurrent_runs": 2}}));
+    operator.send(raise).await.expect(200);
+    assert_eq!(client.ended(&second).await["status"], "succeeded");
+    let suspend = format!("{tenant}/suspend");
+    operator.post(&suspend, &json!({})).await.expect(200);
+    let refused = running.cloud().iam.refused();
+    assert_eq!(refused, 0, "{}", running.last_lines());
+}
+
+#[tokio::test]
 async fn every_answer_tells_the_limits_and_the_one_too_many_is_refused() {
     let running = shared();
     let windows = json!([{"name": "perhour", "requests": 3, "seconds": 3600, "by": "tenant"}]);

@@ -38,10 +38,7 @@ async fn page(api: &Api, tenant: &TenantId, params: &Params) -> Result<Json<List
     responses((status = 200, description = "A page", body = List<schema::AuditEntry>)),
     security(("key" = ["audit:read"]))
 )]
-pub(crate) async fn own(
-    who: As<AuditRead>,
-    params: Params,
-) -> Result<Json<List<Entry>>, Problem> {
+pub(crate) async fn own(who: As<AuditRead>, params: Params) -> Result<Json<List<Entry>>, Problem> {
     let api = &who.api;
     page(api, &who.tenant, &params).await
 }

@@ -43,10 +43,7 @@ const COMMITS: u32 = 1_000;
     responses((status = 200, description = "A page", body = List<Run>)),
     security(("key" = ["runs:read"]))
 )]
-pub(crate) async fn list(
-    who: As<RunsRead>,
-    params: Params,
-) -> Result<Json<List<Run>>, Problem> {
+pub(crate) async fn list(who: As<RunsRead>, params: Params) -> Result<Json<List<Run>>, Problem> {
     let api = &who.api;
     params.only(&[
         "status",
@@ -91,10 +88,7 @@ pub(crate) async fn list(
     ),
     security(("key" = ["runs:read"]))
 )]
-pub(crate) async fn read(
-    who: As<RunsRead>,
-    Path(run): Path<RunId>,
-) -> Result<Json<Run>, Problem> {
+pub(crate) async fn read(who: As<RunsRead>, Path(run): Path<RunId>) -> Result<Json<Run>, Problem> {
     let api = &who.api;
     let read = api.engine.store.read(&who.tenant, &run, true).await?;
     let (head, newest) = read.ok_or(Problem::NotFound)?;

@@ -25,11 +25,12 @@ pub(crate) fn key_of(function: &str) -> String {
     format!("local-{function}")
 }
 
-/// Makes the tenants' role, and lets functions do as themselves what is no one tenant's alone. The functions that are not
-/// named may do everything: the operator's routes and what works for all tenants.
+/// Makes the tenants' role, and lets each function do as itself what the template lets it do, which is what is no one tenant's
+/// alone.
 pub(crate) fn arrange(iam: &Iam) {
     let table = format!("table/{TABLE}");
     let list = format!("{table}/index/list");
+    let watch = format!("{table}/index/watch");
     let objects = format!("{BUCKET}/{OBJECTS}");
     let items = [
         "dynamodb:DeleteItem",
@@ -54,11 +55,28 @@ pub(crate) fn arrange(iam: &Iam) {
         Statement::new(&["dynamodb:GetItem"], &[&table]).leading(&[PING]),
         Statement::new(&["s3:ListBucket"], &[BUCKET]),
     ];
-    iam.restrict(
-        &key_of("api"),
-        Policy::new([keys].into_iter().chain(ready)),
-    );
+    iam.restrict(&key_of("api"), Policy::new([keys].into_iter().chain(ready)));
     for function in ["orchestrator", "worker"] {
         iam.restrict(&key_of(function), Policy::default());
     }
+    let any_object = format!("{BUCKET}/tenants/*");
+    let admin = [
+        Statement::new(&items, &[&table]),
+        Statement::new(&["dynamodb:Query"], &[&list]),
+        Statement::new(&["s3:GetObject"], &[&any_object]),
+    ];
+    iam.restrict(&key_of("admin"), Policy::new(admin));
+    let sweeps = ["dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"];
+    let janitor = [
+        Statement::new(&sweeps, &[&table]),
+        Statement::new(&["dynamodb:Query"], &[&watch]),
+    ];
+    iam.restrict(&key_of("janitor"), Policy::new(janitor));
+    let counts = [
+        "dynamodb:GetItem",
+        "dynamodb:PutItem",
+        "dynamodb:UpdateItem",
+    ];
+    let relay = [Statement::new(&counts, &[&table])];
+    iam.restrict(&key_of("relay"), Policy::new(relay));
 }

@@ -29,6 +29,8 @@ const MAX_TENANTS: u32 = 1_000;
 const BELIEVED: Duration = Duration::from_secs(45 * 60);
 /// How long those at hand are used before STS is asked again after it failed.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
+/// How long whoever has credentials that still do waits for new ones.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// What credentials must have left to be used: a request under way, with its repetitions, and clocks that differ.
 const SPARE: Duration = Duration::from_secs(60);
 
@@ -158,33 +160,46 @@ struct OfTenant {
 
 impl OfTenant {
     async fn credentials(&self) -> Result<Credentials, Error> {
-        let Sessions { held, clock, .. } = &*self.sessions;
-        let now = clock();
-        let known = self.ask(now).await;
-        let known = match known {
-            Ok(known) if !lasts(&known, now) => {
-                held.forget(&self.tenant);
-                self.ask(now).await
-            }
-            known => known,
+        let now = (self.sessions.clock)();
+        let last = || self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = last().clone().filter(|old| lasts(old, now));
+        let Some(old) = old else {
+            let first = self.renewed(now).await?;
+            return Ok(last().insert(first).clone());
         };
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        match known {
-            Ok(new) => Ok(last.insert(new).clone()),
+        let renewed = tokio::time::timeout(PATIENCE, self.renewed(now)).await;
+        let renewed = renewed.unwrap_or_else(|late| {
+            Err(Error::Unavailable {
+                operation: "AssumeRole",
+                source: late.into(),
+            })
+        });
+        match renewed {
+            Ok(new) => Ok(last().insert(new).clone()),
             Err(error) => {
-                let Some(old) = last.as_ref().filter(|old| lasts(old, now)) else {
-                    return Err(error);
-                };
                 tracing::warn!(
                     tenant.id = %self.tenant,
                     error = &error as &dyn std::error::Error,
                     "a tenant's credentials were not renewed; those at hand still do"
                 );
                 let as_if_read = at(now - BELIEVED + ASK_AGAIN);
-                held.insert(self.tenant.clone(), Arc::new(old.clone()), as_if_read);
-                Ok(old.clone())
+                let kept = Arc::new(old.clone());
+                self.sessions
+                    .held
+                    .insert(self.tenant.clone(), kept, as_if_read);
+                Ok(old)
             }
         }
+    }
+
+    /// Those that are believed, or new ones.
+    async fn renewed(&self, now: SystemTime) -> Result<Credentials, Error> {
+        let known = self.ask(now).await?;
+        if lasts(&known, now) {
+            return Ok(known);
+        }
+        self.sessions.held.forget(&self.tenant);
+        self.ask(now).await
     }
 
     async fn ask(&self, now: SystemTime) -> Result<Credentials, Error> {

@@ -108,7 +108,10 @@ impl fmt::Debug for Config {
             .field("list_shards", &self.list_shards)
             .field("cache_bytes", &self.cache_bytes)
             .field("capacity", &self.capacity)
-            .field("tenant_role", &self.tenant_role.as_ref().map(|role| &role.arn))
+            .field(
+                "tenant_role",
+                &self.tenant_role.as_ref().map(|role| &role.arn),
+            )
             .finish_non_exhaustive()
     }
 }

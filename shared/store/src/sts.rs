@@ -144,7 +144,12 @@ mod tests {
 
     #[test]
     fn half_an_answer_is_none() {
-        for name in ["AccessKeyId", "SecretAccessKey", "SessionToken", "Expiration"] {
+        for name in [
+            "AccessKeyId",
+            "SecretAccessKey",
+            "SessionToken",
+            "Expiration",
+        ] {
             let lacking = ANSWER.replace(name, "Other");
             assert!(parse(lacking.as_bytes()).is_none(), "without {name}");
             let (before, after) = ANSWER.split_once(&format!("<{name}>")).unwrap();

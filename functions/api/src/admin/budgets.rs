@@ -132,9 +132,7 @@ async fn accounts(api: &Api, tenant: &Tenant) -> Result<Json<List<Account>>, Pro
     responses((status = 200, description = "All of them", body = List<Account>)),
     security(("key" = ["runs:read"]))
 )]
-pub(crate) async fn own(
-    who: As<RunsRead>,
-) -> Result<Json<List<Account>>, Problem> {
+pub(crate) async fn own(who: As<RunsRead>) -> Result<Json<List<Account>>, Problem> {
     let api = &who.api;
     accounts(api, &find(api, &who.tenant).await?).await
 }

@@ -124,9 +124,7 @@ fn like(parts: &[Part], text: &str) -> bool {
     match first {
         Part::Is(wanted) => chars.next() == Some(*wanted) && like(others, chars.as_str()),
         Part::One => chars.next().is_some() && like(others, chars.as_str()),
-        Part::Any => {
-            like(others, text) || (chars.next().is_some() && like(parts, chars.as_str()))
-        }
+        Part::Any => like(others, text) || (chars.next().is_some() && like(parts, chars.as_str())),
     }
 }
 
@@ -154,7 +152,10 @@ mod tests {
         assert!(!matches("a?c", "", "ac") && !matches("a", "", "A"));
         assert!(!matches(own, "*", "T#abc#R"), "a tag is no pattern");
         assert!(matches(own, "*", "T#*#R"));
-        assert!(!matches("${aws:PrincipalTag/Other}*", "ab", "ab"), "no such tag");
+        assert!(
+            !matches("${aws:PrincipalTag/Other}*", "ab", "ab"),
+            "no such tag"
+        );
     }
 
     #[test]
@@ -168,9 +169,17 @@ mod tests {
         };
         let allows = |request: Request| policy.allows(&request, &Tags::new());
         assert!(allows(request("dynamodb:GetItem", "table/t", &["ax", "b"])));
-        assert!(!allows(request("dynamodb:GetItem", "table/t", &["ax", "c"])));
+        assert!(!allows(request(
+            "dynamodb:GetItem",
+            "table/t",
+            &["ax", "c"]
+        )));
         assert!(!allows(request("dynamodb:GetItem", "table/t", &[])));
         assert!(!allows(request("dynamodb:PutItem", "table/t", &["b"])));
-        assert!(!allows(request("dynamodb:GetItem", "table/t/index/i", &["b"])));
+        assert!(!allows(request(
+            "dynamodb:GetItem",
+            "table/t/index/i",
+            &["b"]
+        )));
     }
 }

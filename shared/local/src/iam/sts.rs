@@ -49,7 +49,9 @@ async fn answer(State(iam): State<Iam>, headers: HeaderMap, body: Bytes) -> Resp
 fn assume(iam: &Iam, headers: &HeaderMap, fields: &Fields) -> Result<String, Failure> {
     let field = |name: &str| fields.get(name).map(String::as_str).unwrap_or_default();
     if (field("Action"), field("Version")) != ("AssumeRole", "2011-06-15") {
-        return Err(invalid("The local STS knows AssumeRole of 2011-06-15 alone"));
+        return Err(invalid(
+            "The local STS knows AssumeRole of 2011-06-15 alone",
+        ));
     }
     let name = field("RoleSessionName");
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_+=,.@-".contains(&byte);
@@ -95,11 +97,14 @@ fn assume(iam: &Iam, headers: &HeaderMap, fields: &Fields) -> Result<String, Fai
         tags,
         policy,
     };
-    let expires = Timestamp::try_from(session.expires).map_err(|error| invalid(&error.to_string()))?;
+    let expires =
+        Timestamp::try_from(session.expires).map_err(|error| invalid(&error.to_string()))?;
     let arn = session.arn.clone();
     // One that is over is still known to be so for as long again.
     let forgotten = now - Duration::from_secs(*LASTS_S.end());
-    state.sessions.retain(|_, session| session.expires > forgotten);
+    state
+        .sessions
+        .retain(|_, session| session.expires > forgotten);
     state.sessions.insert(key.clone(), Arc::new(session));
     state.issued += 1;
     Ok(format!(

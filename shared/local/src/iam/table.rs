@@ -165,12 +165,10 @@ impl Guard {
             None => asked.table_name.clone(),
             Some(index) => format!("{}/index/{index}", asked.table_name),
         };
-        let leading = self.key(&place).and_then(|key| {
-            match operation {
-                "Query" => asked.queried(&key),
-                "PutItem" => asked.item.as_ref()?.get(&key)?.text.clone(),
-                _ => asked.key.as_ref()?.get(&key)?.text.clone(),
-            }
+        let leading = self.key(&place).and_then(|key| match operation {
+            "Query" => asked.queried(&key),
+            "PutItem" => asked.item.as_ref()?.get(&key)?.text.clone(),
+            _ => asked.key.as_ref()?.get(&key)?.text.clone(),
         });
         Request {
             action: format!("dynamodb:{operation}"),

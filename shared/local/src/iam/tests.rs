@@ -151,15 +151,32 @@ fn operations(pk: &str) -> Vec<(&'static str, Value)> {
     let mut all = vec![
         ("PutItem", on(json!({"Item": item}))),
         ("GetItem", on(json!({"Key": key}))),
-        ("UpdateItem", on(json!({"Key": key, "UpdateExpression": "SET a = :a",
-            "ExpressionAttributeValues": {":a": s("1")}}))),
-        ("Query", on(json!({"IndexName": "gsi1", "KeyConditionExpression": "gsi1pk = :pk",
-            "ExpressionAttributeValues": {":pk": s(pk)}}))),
-        ("TransactGetItems", json!({"TransactItems": [
-            {"Get": on(json!({"Key": own}))}, {"Get": on(json!({"Key": key}))}]})),
-        ("BatchGetItem", json!({"RequestItems": {"skein": {"Keys": [own, key]}}})),
-        ("BatchWriteItem", json!({"RequestItems": {"skein": [
-            {"PutRequest": {"Item": own}}, {"DeleteRequest": {"Key": key}}]}})),
+        (
+            "UpdateItem",
+            on(json!({"Key": key, "UpdateExpression": "SET a = :a",
+            "ExpressionAttributeValues": {":a": s("1")}})),
+        ),
+        (
+            "Query",
+            on(
+                json!({"IndexName": "gsi1", "KeyConditionExpression": "gsi1pk = :pk",
+            "ExpressionAttributeValues": {":pk": s(pk)}}),
+            ),
+        ),
+        (
+            "TransactGetItems",
+            json!({"TransactItems": [
+            {"Get": on(json!({"Key": own}))}, {"Get": on(json!({"Key": key}))}]}),
+        ),
+        (
+            "BatchGetItem",
+            json!({"RequestItems": {"skein": {"Keys": [own, key]}}}),
+        ),
+        (
+            "BatchWriteItem",
+            json!({"RequestItems": {"skein": [
+            {"PutRequest": {"Item": own}}, {"DeleteRequest": {"Key": key}}]}}),
+        ),
         ("DeleteItem", on(json!({"Key": key}))),
     ];
     for mut query in queries {
@@ -186,27 +203,57 @@ async fn every_operation_is_allowed_for_ones_own_partitions_and_refused_for_othe
         let code = world.table(&key, operation, body.clone()).await;
         assert_eq!(code, None, "{operation} {body}");
     }
-    for foreign in ["T#abc#R#1", "T#a#R#1", "T#ab", "K#1", "WATCH#0", "TENANTS", ""] {
+    for foreign in [
+        "T#abc#R#1",
+        "T#a#R#1",
+        "T#ab",
+        "K#1",
+        "WATCH#0",
+        "TENANTS",
+        "",
+    ] {
         for (operation, body) in operations(foreign) {
             let code = world.table(&key, operation, body.clone()).await;
-            assert_eq!(code.as_deref(), Some("AccessDeniedException"), "{operation} {body}");
+            assert_eq!(
+                code.as_deref(),
+                Some("AccessDeniedException"),
+                "{operation} {body}"
+            );
         }
     }
     for (operation, body) in [
         ("Scan", json!({"TableName": "skein"})),
-        ("ExecuteStatement", json!({"Statement": "SELECT * FROM skein WHERE pk = 'T#ab#R#1'"})),
+        (
+            "ExecuteStatement",
+            json!({"Statement": "SELECT * FROM skein WHERE pk = 'T#ab#R#1'"}),
+        ),
         ("DescribeTable", json!({"TableName": "skein"})),
         ("DeleteTable", json!({"TableName": "skein"})),
-        ("Query", json!({"TableName": "skein", "KeyConditionExpression": "pk >= :pk",
-            "ExpressionAttributeValues": {":pk": s("T#ab#")}})),
-        ("GetItem", json!({"TableName": "other", "Key": {"pk": s("T#ab#R#1"), "sk": s("X")}})),
+        (
+            "Query",
+            json!({"TableName": "skein", "KeyConditionExpression": "pk >= :pk",
+            "ExpressionAttributeValues": {":pk": s("T#ab#")}}),
+        ),
+        (
+            "GetItem",
+            json!({"TableName": "other", "Key": {"pk": s("T#ab#R#1"), "sk": s("X")}}),
+        ),
         ("GetItem", json!([])),
     ] {
         let code = world.table(&key, operation, body.clone()).await;
-        assert_eq!(code.as_deref(), Some("AccessDeniedException"), "{operation} {body}");
+        assert_eq!(
+            code.as_deref(),
+            Some("AccessDeniedException"),
+            "{operation} {body}"
+        );
     }
     let anybody = Key::default();
-    assert_eq!(world.table(&anybody, "Scan", json!({"TableName": "skein"})).await, None);
+    assert_eq!(
+        world
+            .table(&anybody, "Scan", json!({"TableName": "skein"}))
+            .await,
+        None
+    );
 }
 
 #[tokio::test]
@@ -219,7 +266,10 @@ async fn a_restricted_key_does_what_its_policy_says_and_others_do_everything() {
     assert_eq!(world.table(&key, "GetItem", of("K#1")).await, None);
     let denied = Some("AccessDeniedException".to_owned());
     assert_eq!(world.table(&key, "GetItem", of("T#ab#R#1")).await, denied);
-    assert_eq!(world.object(&key, "GET", "/payloads/tenants/ab/x").await, 403);
+    assert_eq!(
+        world.object(&key, "GET", "/payloads/tenants/ab/x").await,
+        403
+    );
     assert_eq!(world.iam.refused(), 2);
 }
 
@@ -235,10 +285,19 @@ async fn credentials_that_are_over_or_unknown_are_refused() {
     assert_eq!(asked(forged.clone()).await, unknown);
     let made_up = Key("ASIA0000000000000000".to_owned(), key.1.clone());
     assert_eq!(asked(made_up).await, unknown);
-    assert_eq!(world.object(&forged, "GET", "/payloads/tenants/ab/x").await, 403);
+    assert_eq!(
+        world.object(&forged, "GET", "/payloads/tenants/ab/x").await,
+        403
+    );
     world.seconds.fetch_add(900, Ordering::Relaxed);
-    assert_eq!(asked(key.clone()).await, Some("ExpiredTokenException".to_owned()));
-    assert_eq!(world.object(&key, "GET", "/payloads/tenants/ab/x").await, 400);
+    assert_eq!(
+        asked(key.clone()).await,
+        Some("ExpiredTokenException".to_owned())
+    );
+    assert_eq!(
+        world.object(&key, "GET", "/payloads/tenants/ab/x").await,
+        400
+    );
 }
 
 #[tokio::test]
@@ -246,8 +305,18 @@ async fn objects_are_reached_below_ones_own_prefix_alone() {
     let world = World::new().await;
     let key = world.session("ab").await;
     let own = "/payloads/tenants/ab/runs/1/x";
-    assert_eq!(world.object(&key, "PUT", &format!("{own}?x-id=PutObject")).await, 200);
-    assert_eq!(world.object(&key, "GET", &format!("{own}?x-id=GetObject")).await, 200);
+    assert_eq!(
+        world
+            .object(&key, "PUT", &format!("{own}?x-id=PutObject"))
+            .await,
+        200
+    );
+    assert_eq!(
+        world
+            .object(&key, "GET", &format!("{own}?x-id=GetObject"))
+            .await,
+        200
+    );
     for (method, path) in [
         ("GET", "/payloads/tenants/abc/x"),
         ("PUT", "/payloads/tenants/abc/x"),
@@ -261,7 +330,11 @@ async fn objects_are_reached_below_ones_own_prefix_alone() {
         ("PUT", "/another"),
         ("GET", "/"),
     ] {
-        assert_eq!(world.object(&key, method, path).await, 403, "{method} {path}");
+        assert_eq!(
+            world.object(&key, method, path).await,
+            403,
+            "{method} {path}"
+        );
     }
     let copy = signed("PUT", own, &key).header("x-amz-copy-source", "/payloads/tenants/abc/x");
     let copy = copy.body(Body::empty()).unwrap();
@@ -275,7 +348,11 @@ async fn a_session_needs_a_known_role_and_one_tenant() {
     for (from, to, status) in [
         ("Tags.member.1.Key=TenantId", "Tags.member.1.Key=Other", 403),
         ("Tags.member.1.Value=ab", "Tags.member.1.Value=", 403),
-        ("Tags.member.1.Value=ab", "Tags.member.1.Value=ab&Tags.member.2.Key=B&Tags.member.2.Value=b", 403),
+        (
+            "Tags.member.1.Value=ab",
+            "Tags.member.1.Value=ab&Tags.member.2.Key=B&Tags.member.2.Value=b",
+            403,
+        ),
         ("role%2Ftenant", "role%2Fother", 403),
         ("DurationSeconds=900", "DurationSeconds=3601", 400),
         ("RoleSessionName=skein-a", "RoleSessionName=a b", 400),

@@ -114,16 +114,31 @@ async fn a_tenants_store_does_all_of_its_tenants_work() {
     assert_eq!(store.tenant(&acme).await.unwrap(), Some(settings));
     let id = AgentId::parse("clerk").unwrap();
     store.put_agent(&acme, &id, &agent("a"), NOW).await.unwrap();
-    assert_eq!(store.agents(&acme, 10, None, NOW).await.unwrap().items.len(), 1);
+    assert_eq!(
+        store
+            .agents(&acme, 10, None, NOW)
+            .await
+            .unwrap()
+            .items
+            .len(),
+        1
+    );
     let mut script = Script::created(&store, &acme, &run).await;
     script.append(&store, vec![step(1)]).await;
     script.append(&store, vec![large()]).await;
     store.snapshot(&script.state).await.unwrap();
-    assert!(store.renew(&acme, &run, &driver("d1"), 9, NOW).await.unwrap());
+    assert!(
+        store
+            .renew(&acme, &run, &driver("d1"), 9, NOW)
+            .await
+            .unwrap()
+    );
     let loaded = store.load(&acme, &run).await.unwrap().unwrap();
     assert_eq!(loaded.state, script.folded());
     script.append(&store, vec![succeeded()]).await;
-    let listed = store.runs(&acme, &RunFilter::default(), 10, None, NOW).await;
+    let listed = store
+        .runs(&acme, &RunFilter::default(), 10, None, NOW)
+        .await;
     assert_eq!(listed.unwrap().items.len(), 1);
     assert_eq!(store.audit(&acme, 0, 10).await.unwrap().items.len(), 2);
     assert_eq!((world.iam.issued(), world.iam.refused()), (1, 0));
@@ -174,8 +189,12 @@ async fn a_tenants_store_that_is_asked_for_anothers_things_is_refused_by_table_a
     let head = script.head();
     let moved = ours.append(&abc, &run, &commit, Some(&head));
     assert!(is_refused(moved.await));
-    assert!(is_refused(ours.renew(&abc, &run, &driver("d"), 9, NOW).await));
-    assert!(is_refused(ours.put_agent(&abc, &id, &agent("b"), NOW).await));
+    assert!(is_refused(
+        ours.renew(&abc, &run, &driver("d"), 9, NOW).await
+    ));
+    assert!(is_refused(
+        ours.put_agent(&abc, &id, &agent("b"), NOW).await
+    ));
     let status = domain::run::Status::Running;
     let postponed = ours.postpone(&abc, &run, status, NOW, NOW);
     assert!(is_refused(postponed.await));
@@ -263,7 +282,12 @@ async fn credentials_are_asked_for_once_and_renewed_before_they_expire() {
     world.clock.pass(5_000);
     stores[0].tenant(&acme).await.unwrap();
     assert_eq!((world.iam.issued(), world.iam.refused()), (3, 0));
-    world.store.of(&tenant("other")).tenant(&tenant("other")).await.unwrap();
+    world
+        .store
+        .of(&tenant("other"))
+        .tenant(&tenant("other"))
+        .await
+        .unwrap();
     assert_eq!(world.iam.issued(), 4);
 }
 
@@ -281,7 +305,10 @@ async fn without_credentials_nothing_is_asked_and_the_error_passes() {
     }
     assert!(world.faults.struck() <= 6, "three attempts for all who ask");
     let payload = store.access.bucket.object("tenants/acme/x").await;
-    assert!(matches!(payload, Err(Error::NoCredentials { .. })), "{payload:?}");
+    assert!(
+        matches!(payload, Err(Error::NoCredentials { .. })),
+        "{payload:?}"
+    );
     world.faults.clear();
     store.tenant(&acme).await.unwrap();
 }
@@ -297,7 +324,11 @@ async fn credentials_at_hand_do_while_sts_is_down() {
     store.tenant(&acme).await.unwrap();
     let struck = world.faults.struck();
     store.tenant(&acme).await.unwrap();
-    assert_eq!(world.faults.struck(), struck, "STS is left alone for a minute");
+    assert_eq!(
+        world.faults.struck(),
+        struck,
+        "STS is left alone for a minute"
+    );
     world.clock.pass(2);
     store.tenant(&acme).await.unwrap();
     assert!(world.faults.struck() > struck);
@@ -310,6 +341,20 @@ async fn credentials_at_hand_do_while_sts_is_down() {
 }
 
 #[tokio::test]
+async fn credentials_at_hand_do_while_sts_says_nothing() {
+    let world = isolated().await;
+    let acme = tenant("acme");
+    let store = world.store.of(&acme);
+    store.tenant(&acme).await.unwrap();
+    world.clock.pass(50);
+    let never = Fault::Delay(Duration::from_secs(24 * 3_600));
+    world.faults.add(Rule::new(never));
+    let asked = (0..20).map(|_| store.tenant(&acme));
+    futures_util::future::try_join_all(asked).await.unwrap();
+    assert_eq!(world.iam.refused(), 0);
+}
+
+#[tokio::test]
 async fn a_role_that_may_not_be_assumed_is_said_so() {
     let mut world = isolated().await;
     let table = world.store.access.table.clone();
@@ -317,9 +362,16 @@ async fn a_role_that_may_not_be_assumed_is_said_so() {
     config.tenant_role.as_mut().unwrap().arn.push_str("-other");
     let payloads = sdk(Router::new());
     world.store = Store::new(table, &payloads, config);
-    let error = world.store.of(&tenant("acme")).tenant(&tenant("acme")).await;
+    let error = world
+        .store
+        .of(&tenant("acme"))
+        .tenant(&tenant("acme"))
+        .await;
     let error = format!("{:?}", error.unwrap_err());
-    assert!(error.contains("Not authorized to perform sts:AssumeRole"), "{error}");
+    assert!(
+        error.contains("Not authorized to perform sts:AssumeRole"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
