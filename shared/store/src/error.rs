@@ -145,7 +145,7 @@ impl Error {
 /// Whether the SDK could not even sign.
 fn has_no_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
     std::iter::successors(Some(error), |&error| error.source())
-        .any(|error| error.is::<CredentialsError>())
+        .any(<dyn std::error::Error>::is::<CredentialsError>)
 }
 
 fn is_throttle(code: &str) -> bool {
