@@ -159,7 +159,8 @@ async fn a_tenants_store_that_is_asked_for_anothers_things_is_refused_by_table_a
     let mut script = Script::created(&theirs, &abc, &run).await;
     script.append(&theirs, vec![step(1)]).await;
     script.append(&theirs, vec![large()]).await;
-    // A version of theirs is in this process's memory.
+    // These are in this process's memory.
+    theirs.latest_agent(&abc, &id, NOW).await.unwrap().unwrap();
     theirs.agent_version(&abc, &id, 1).await.unwrap().unwrap();
 
     let ours = world.store.of(&ab);
@@ -170,6 +171,7 @@ async fn a_tenants_store_that_is_asked_for_anothers_things_is_refused_by_table_a
     assert!(is_refused(ours.tenant(&abc).await));
     assert!(is_refused(ours.agent(&abc, &id).await));
     assert!(is_refused(ours.agent_version(&abc, &id, 1).await));
+    assert!(is_refused(ours.latest_agent(&abc, &id, NOW).await));
     assert!(is_refused(ours.agents(&abc, 10, None, NOW).await));
     let all = RunFilter::default();
     assert!(is_refused(ours.runs(&abc, &all, 10, None, NOW).await));
