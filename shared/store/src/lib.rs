@@ -6,10 +6,12 @@
 
 mod agent;
 mod api_key;
+mod archive;
 mod audit;
 mod blob;
 mod bucket;
 mod cache;
+mod checkpoint;
 mod claim;
 mod cursor;
 mod error;
@@ -36,8 +38,11 @@ use aws_types::SdkConfig;
 
 pub use agent::{AgentHead, AgentVersion, Latest};
 pub use api_key::ApiKey;
+pub use archive::Archive;
+pub use audit::Refused;
 pub use blob::MAX_PAYLOAD_BYTES;
 pub use cache::Cache;
+pub use checkpoint::{Plan, Trail};
 pub use claim::Claimed;
 pub use cursor::LIFETIME_MS as CURSOR_LIFETIME_MS;
 pub use error::Error;
