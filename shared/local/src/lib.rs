@@ -5,6 +5,7 @@
 pub mod bedrock;
 pub mod cloudwatch;
 pub mod front;
+pub mod kms;
 pub mod lambda;
 pub mod s3;
 pub mod scheduler;
