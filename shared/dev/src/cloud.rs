@@ -15,13 +15,15 @@ use engine::{Clock, Engine};
 use gateway::{Gateway, Prices};
 use local::bedrock::{self, Bridge, Models};
 use local::cloudwatch::Metrics;
+use local::kms;
 use local::s3::Payloads;
 use local::scheduler::Schedules;
 use local::sqs::{self, Queues};
 use local::table::{Changes, Table};
 use local::wire::{self, Faults, Meter};
 use queue::{Beat, Queue};
-use store::Store;
+use signer::Signer;
+use store::{Archive, Store};
 
 /// The queues, as the template names them; each has a dead-letter queue of the same name with `-dlq` behind it.
 pub const QUEUES: [&str; 5] = [
@@ -35,6 +37,8 @@ pub const QUEUES: [&str; 5] = [
 pub(crate) const TABLE: &str = "skein";
 /// The bucket's name.
 pub(crate) const BUCKET: &str = "skein-payloads";
+/// The name of the bucket that audit trails are archived in.
+pub const AUDIT_BUCKET: &str = "skein-audit";
 /// The region that everything believes to be in.
 pub(crate) const REGION: &str = "us-east-1";
 /// What cursors are signed with here. On AWS it is a generated secret.
@@ -77,6 +81,8 @@ pub struct Cloud {
     pub metrics: Metrics,
     /// The large payloads.
     pub payloads: Payloads,
+    /// The key that signs checkpoints of audit trails.
+    pub key: kms::Key,
     /// The models.
     pub models: Models,
     /// Counts every request that reaches a stand-in.
@@ -105,6 +111,7 @@ impl Cloud {
             queues,
             metrics: Metrics::default(),
             payloads: Payloads::open(folder.map(|folder| folder.join("payloads")).as_deref())?,
+            key: kms::Key::open(folder)?,
             models: Models::new(bedrock::Config {
                 bridge: config.bridge,
             }),
@@ -131,15 +138,21 @@ impl Cloud {
             .provision()
             .await
             .context("making the table and the bucket")?;
+        cloud
+            .archive()
+            .provision()
+            .await
+            .context("making the bucket of audit trails")?;
         Ok(cloud)
     }
 
     /// The stand-ins as HTTP services, by the name in `AWS_ENDPOINT_URL_<name>`.
-    pub fn services(&self) -> [(&'static str, Router); 6] {
+    pub fn services(&self) -> [(&'static str, Router); 7] {
         let plain = [
             ("DYNAMODB", self.table.router()),
             ("SQS", self.queues.router()),
             ("S3", self.payloads.router()),
+            ("KMS", self.key.router()),
             ("BEDROCK_RUNTIME", self.models.router()),
             ("SCHEDULER", self.schedules.router()),
             ("CLOUDWATCH", self.metrics.router()),
@@ -176,6 +189,18 @@ impl Cloud {
             &self.sdk("S3"),
             store::Config::new(TABLE, BUCKET, CURSOR_SECRET),
         )
+    }
+
+    /// The archive of audit trails, without sockets.
+    #[must_use]
+    pub fn archive(&self) -> Archive {
+        Archive::new(&self.sdk("S3"), AUDIT_BUCKET)
+    }
+
+    /// What signs the checkpoints of audit trails, without sockets.
+    #[must_use]
+    pub fn signer(&self) -> Signer {
+        Signer::new(aws_sdk_kms::Client::new(&self.sdk("KMS")), kms::KEY)
     }
 
     /// The queues as functions see them, without sockets.
@@ -239,6 +264,8 @@ impl Cloud {
             ("SKEIN_QUEUE_TASKS", tasks),
             ("SKEIN_QUEUE_SWEEPS", sweeps),
             ("SKEIN_CURSOR_SECRET", CURSOR_SECRET.to_owned()),
+            ("SKEIN_AUDIT_BUCKET", AUDIT_BUCKET.to_owned()),
+            ("SKEIN_AUDIT_KEY", kms::KEY.to_owned()),
             ("SKEIN_SCHEDULER_GROUP", "skein".to_owned()),
             (
                 "SKEIN_SCHEDULER_ROLE_ARN",

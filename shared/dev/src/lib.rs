@@ -8,7 +8,7 @@ mod platform;
 mod seed;
 mod state;
 
-pub use cloud::{Cloud, CloudConfig, QUEUES};
+pub use cloud::{AUDIT_BUCKET, Cloud, CloudConfig, QUEUES};
 pub use platform::{FUNCTIONS, Launch, Platform};
 pub use seed::{Keys, SAMPLES, TENANT};
 pub use state::{Folder, Taken};
