@@ -112,7 +112,7 @@ impl Store {
     }
 
     /// Stores a checkpoint that was planned, and has its trail wait for the next one if there are entries beyond it. False
-    /// when it is stored already: it never changes. What each condition is for, by the test that fails without it:
+    /// when it is stored already: it never changes. Each condition and the test that is about it:
     ///
     /// * `last_entry = :to`: `a_checkpoint_is_stored_once_and_as_it_was_planned`
     /// * `covered_number < :from`: `of_many_that_store_a_checkpoint_at_once_one_does`
