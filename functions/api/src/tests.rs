@@ -158,6 +158,7 @@ impl World {
             api,
             process: Arc::clone(&self.process),
             queues: self.queues.clone(),
+            faults: self.faults.clone(),
             clock: Arc::clone(&self.clock),
             issued: Default::default(),
         }

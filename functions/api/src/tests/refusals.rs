@@ -191,3 +191,19 @@ async fn the_answer_is_the_same_when_the_trail_cannot_be_written() {
     assert_eq!(told.len(), 2, "{told:?}");
     assert_eq!(told[1].state["untold"], 6);
 }
+
+#[tokio::test]
+async fn of_two_processes_one_tells_and_the_other_tells_later_what_it_did_not() {
+    let world = world().await;
+    let key = world.tenant("acme").await;
+    let other = world.elsewhere();
+    let missing = "/v1/agents/none";
+    world.get(&key, missing).await;
+    other.get(&key, missing).await;
+    assert_eq!(world.refused("acme").await.len(), 1);
+    world.pass(MINUTE_MS);
+    other.get(&key, missing).await;
+    world.get(&key, missing).await;
+    let told = world.refused("acme").await;
+    assert_eq!((told.len(), &told[1].state["untold"]), (2, &json!(1)));
+}
