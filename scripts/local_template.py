@@ -30,6 +30,8 @@ def localise(template, bootstraps, settings):
         for key, value in variables.items():
             if "{{resolve:" in json.dumps(value):
                 variables[key] = "local-and-no-secret-0123456789abcdef"
+            # What a function has of its own stands before what all have.
+            variables[key] = settings.get(key, variables[key])
     shared["Environment"]["Variables"].update(settings)
     return template
 

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails where its surroundings do")]
 
 mod agents;
+mod archive;
 mod audit;
 mod bad_input;
 mod client;

@@ -21,12 +21,13 @@ const WIRING: [&str; 2] = ["aws", "wiring"];
 const FREE: [&str; 6] = ["bench", "skein", "cli", "local", "dev", "tests"];
 
 /// Which crate may name an SDK, besides wiring and what does not run on AWS.
-const SDKS: [(&str, &str); 5] = [
+const SDKS: [(&str, &str); 6] = [
     ("aws-sdk-dynamodb", "store"),
     ("aws-sdk-sqs", "queue"),
     ("aws-sdk-scheduler", "queue"),
     ("aws-sdk-bedrockruntime", "gateway"),
     ("aws-sdk-cloudwatch", "telemetry"),
+    ("aws-sdk-kms", "signer"),
 ];
 
 /// Variables that functions read and the template does not set: switches for development.
@@ -72,10 +73,12 @@ fn allowed(name: &str) -> Option<Vec<&'static str>> {
     let below_engine = [&["domain"][..], &ADAPTERS].concat();
     let below_functions = [&["engine"][..], &below_engine].concat();
     match name {
-        "domain" | "aws" => Some(Vec::new()),
+        "domain" | "aws" | "signer" => Some(Vec::new()),
         adapter if ADAPTERS.contains(&adapter) => Some(vec!["domain"]),
         "engine" => Some(below_engine),
-        "wiring" => Some([&["aws"][..], &below_functions].concat()),
+        "wiring" => Some([&["aws", "signer"][..], &below_functions].concat()),
+        // It alone signs: no other function should grow by a client of KMS.
+        "janitor" => Some([&["signer"][..], &WIRING, &below_functions].concat()),
         // Their routes are routes of the same API.
         "stream" | "admin" => Some([&["api"][..], &WIRING, &below_functions].concat()),
         function if FUNCTIONS.contains(&function) => Some([&WIRING[..], &below_functions].concat()),

@@ -18,6 +18,7 @@ use store::{ApiKey, Cache, Store};
 use subtle::ConstantTimeEq as _;
 
 use crate::keys::{self, Presented};
+use crate::refusal::Asking;
 use crate::{Api, Problem, limit};
 
 /// How long a key is believed without reading it again: half of the 60 s within which a revocation must hold.
@@ -160,7 +161,36 @@ async fn authenticate(parts: &Parts, api: &Api) -> Result<Arc<ApiKey>, Problem> 
     let text = credential(&parts.headers).ok_or(Problem::Unauthenticated)?;
     let presented = keys::parse(text).ok_or(Problem::Unauthenticated)?;
     let (store, now) = (&api.engine.store, api.engine.now());
-    api.keys.find(store, &presented, now).await
+    let key = api.keys.find(store, &presented, now).await?;
+    let Some(key) = key else {
+        api.refusals.stranger(presented.id, now);
+        return Err(Problem::Unauthenticated);
+    };
+    if let Some(asking) = parts.extensions.get::<Asking>() {
+        asking.is_by(&key);
+    }
+    holds(&key, now)?;
+    Ok(key)
+}
+
+fn holds(key: &ApiKey, now: At) -> Result<(), Problem> {
+    if key.revoked_at.is_some_and(|at| at <= now) {
+        return Err(Problem::KeyRevoked);
+    }
+    if key.expires_at.is_some_and(|at| at <= now) {
+        return Err(Problem::KeyExpired);
+    }
+    Ok(())
+}
+
+/// How the audit trail calls whoever has this key.
+pub(crate) fn name_of(key: &ApiKey) -> String {
+    let kind = if key.tenant.as_str() == OPERATOR {
+        "operator"
+    } else {
+        "key"
+    };
+    format!("{kind}:{}", key.id)
 }
 
 fn has<S: Scope>(key: &ApiKey) -> Result<(), Problem> {
@@ -188,29 +218,20 @@ impl Keys {
         Self(Arc::new(Cache::of_changing(MAX_KEYS, BELIEVED)))
     }
 
+    /// The key that was presented, whether it holds or not; none when there is none with this secret.
     async fn find(
         &self,
         store: &Store,
         presented: &Presented<'_>,
         now: At,
-    ) -> Result<Arc<ApiKey>, Problem> {
+    ) -> Result<Option<Arc<ApiKey>>, Problem> {
         let id = KeyId::parse(presented.id).map_err(|_| Problem::Unauthenticated)?;
         let known = self
             .0
             .get(&id, now, Box::pin(read(store, &id, now)))
             .await?;
-        let key = known.ok_or(Problem::Unauthenticated)?;
         let hash = keys::hexadecimal(&presented.sha256());
-        if !bool::from(hash.as_bytes().ct_eq(key.hash.as_bytes())) {
-            return Err(Problem::Unauthenticated);
-        }
-        if key.revoked_at.is_some_and(|at| at <= now) {
-            return Err(Problem::KeyRevoked);
-        }
-        if key.expires_at.is_some_and(|at| at <= now) {
-            return Err(Problem::KeyExpired);
-        }
-        Ok(key)
+        Ok(known.filter(|key| bool::from(hash.as_bytes().ct_eq(key.hash.as_bytes()))))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What every request passes: its id, the headers of every answer, the bodies of problems.
 
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::header::{
@@ -10,8 +10,9 @@ use http::header::{
 use http::{HeaderMap, HeaderValue};
 use lambda_http::{Context, RequestExt as _};
 
-use crate::Problem;
 use crate::limit::Told;
+use crate::refusal::{self, Asking};
+use crate::{Api, Problem};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -30,12 +31,15 @@ const ALWAYS: [(HeaderName, HeaderValue); 5] = [
     (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
 ];
 
-pub(crate) async fn pass(mut request: Request, next: Next) -> Response {
+pub(crate) async fn pass(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     let id = request_id(&request);
     let told = Told::default();
+    let asking = Asking::of(&request);
     request.extensions_mut().insert(told.clone());
+    request.extensions_mut().insert(asking.clone());
     let mut response = next.run(request).await;
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        Box::pin(refusal::tell(&api, &asking, &problem)).await;
         let allow = response.headers_mut().remove(ALLOW);
         response = problem.response(&id);
         if let Some(allow) = allow {

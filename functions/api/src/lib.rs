@@ -21,6 +21,7 @@ pub mod keys;
 mod lambda;
 pub mod limit;
 pub mod problem;
+mod refusal;
 mod routes;
 mod runs;
 pub mod schema;
@@ -47,6 +48,7 @@ pub struct Api {
     pub config: Config,
     keys: auth::Keys,
     limiter: limit::Limiter,
+    refusals: refusal::Refusals,
 }
 
 /// Settings of the API.
@@ -89,6 +91,7 @@ impl Api {
             config,
             keys: auth::Keys::new(),
             limiter: limit::Limiter::new(),
+            refusals: refusal::Refusals::new(),
         }
     }
 }
@@ -98,7 +101,10 @@ fn router(api: Api, routes: Router<Api>) -> Router {
     routes
         .fallback(edge::not_found)
         .method_not_allowed_fallback(edge::method_not_allowed)
-        .layer(axum::middleware::from_fn(edge::pass))
+        .layer(axum::middleware::from_fn_with_state(
+            api.clone(),
+            edge::pass,
+        ))
         .with_state(api)
 }
 

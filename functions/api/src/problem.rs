@@ -220,7 +220,40 @@ impl Problem {
         }
     }
 
-    fn detail(&self) -> Option<String> {
+    /// Whether a rule about who may do what, and how much of it, refuses the request: not a request that is wrong in itself,
+    /// and no fault. That something is not there counts: it may be somebody else's.
+    pub(crate) fn is_policy(&self) -> bool {
+        match self {
+            Self::InvalidCursor
+            | Self::KeyExpired
+            | Self::KeyRevoked
+            | Self::ScopeMissing(_)
+            | Self::NotFound
+            | Self::RateLimited(_)
+            | Self::LineFull
+            | Self::BudgetReached(_)
+            | Self::TenantSuspended => true,
+            Self::MalformedJson(_)
+            | Self::InvalidParameter(_)
+            | Self::InvalidHeader(_)
+            | Self::ExpiredCursor
+            | Self::Unauthenticated
+            | Self::MethodNotAllowed
+            | Self::Misdirected
+            | Self::AgentArchived
+            | Self::BodyTooLarge(_)
+            | Self::UnsupportedMediaType
+            | Self::InvalidBody(_)
+            | Self::IdempotencyKeyReused
+            | Self::TenantExists
+            | Self::KeyOver
+            | Self::Internal
+            | Self::Unavailable => false,
+        }
+    }
+
+    /// What helps whoever asked, in words of ours: never a secret.
+    pub(crate) fn detail(&self) -> Option<String> {
         let text = match self {
             Self::MalformedJson(detail) => return Some(detail.clone()),
             Self::ScopeMissing(scope) => return Some(format!("This needs the scope `{scope}`.")),

@@ -63,6 +63,7 @@ fn tenant() -> Router<Api> {
         .route("/v1/budgets", get(budgets::own))
         .route("/v1/usage", get(usage::own))
         .route("/v1/audit", get(audit::own))
+        .route("/v1/audit/checkpoints", get(audit::own_checkpoints))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/openapi.json", get(document))
@@ -113,6 +114,10 @@ fn admin() -> Router<Api> {
         )
         .route("/v1/admin/tenants/{tenant}/usage", get(usage::of_tenant))
         .route("/v1/admin/tenants/{tenant}/audit", get(audit::of_tenant))
+        .route(
+            "/v1/admin/tenants/{tenant}/audit/checkpoints",
+            get(audit::checkpoints_of_tenant),
+        )
 }
 
 /// Read this document

@@ -1,8 +1,11 @@
 //! How domain values look from outside, for the OpenAPI document: `domain` itself knows nothing of it. A test holds the two
 //! together.
 
+mod audit;
+
 use std::collections::BTreeMap;
 
+pub use audit::{AuditCheckpoint, AuditEntry};
 use serde_json::Value;
 use utoipa::ToSchema;
 
@@ -453,28 +456,4 @@ pub struct UsageItem {
     /// How much.
     #[serde(flatten)]
     pub usage: UsageSum,
-}
-
-/// A link of a tenant's audit trail.
-#[derive(Debug, ToSchema)]
-pub struct AuditEntry {
-    /// Whose trail.
-    pub tenant: String,
-    /// Its number in it, from 1 without gaps.
-    pub number: u64,
-    /// When, in milliseconds since 1970-01-01 UTC.
-    pub at: u64,
-    /// Who: `operator:<key>`, `key:<key>` of the tenant, or `platform`.
-    pub by: String,
-    /// What was done: `tenant.created`, `tenant.changed`, `key.stored`, `key.revoked`, `agent.stored`, `agent.archived`.
-    pub action: String,
-    /// What it was done to: `tenant`, `key:<id>`, `agent:<id>`.
-    pub subject: String,
-    /// How that is since, without secrets.
-    #[schema(value_type = Object)]
-    pub state: Value,
-    /// The hash of the entry before; empty for the first.
-    pub previous: String,
-    /// SHA-256, in hexadecimal, of the entry's tenant, number, change and previous hash.
-    pub hash: String,
 }

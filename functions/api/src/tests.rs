@@ -5,6 +5,7 @@ mod edge;
 mod events;
 mod lambda_events;
 mod openapi;
+mod refusals;
 mod runs;
 
 use std::collections::BTreeMap;
@@ -25,7 +26,7 @@ use local::bedrock::Models;
 use local::s3::Payloads;
 use local::sqs::Queues;
 use local::table::Table;
-use local::wire::connector;
+use local::wire::{Faults, connector};
 use queue::{Beat, Queue};
 use serde_json::{Value, json};
 use store::{ApiKey, Store};
@@ -43,6 +44,8 @@ struct World {
     /// Makes another process of the same platform.
     process: Arc<dyn Fn() -> Api>,
     queues: Queues,
+    /// Between the API and its table.
+    faults: Faults,
     clock: Arc<AtomicU64>,
     issued: std::sync::atomic::AtomicU8,
 }
@@ -89,7 +92,8 @@ async fn world() -> World {
     for name in QUEUES {
         queues.create(name, &BTreeMap::new()).unwrap();
     }
-    let table = sdk(Table::open(None).unwrap().router());
+    let faults = Faults::none();
+    let table = sdk(faults.wrap(Table::open(None).unwrap().router()));
     let payloads = sdk(Payloads::open(None).unwrap().router());
     let sqs = sdk(queues.router());
     let models = sdk(Models::new(Default::default()).router());
@@ -120,6 +124,7 @@ async fn world() -> World {
         api,
         process,
         queues,
+        faults,
         clock,
         issued: Default::default(),
     }
@@ -153,6 +158,7 @@ impl World {
             api,
             process: Arc::clone(&self.process),
             queues: self.queues.clone(),
+            faults: self.faults.clone(),
             clock: Arc::clone(&self.clock),
             issued: Default::default(),
         }

@@ -1,6 +1,11 @@
 //! The sweeps queue in, at the instants at which runs may be stuck, and a schedule, once a minute: wakes runs that are stuck.
-//! Once a minute it also tells how full the queues are.
+//! Once a minute it also tells how full the queues are, and makes the checkpoints of audit trails that are due.
 
+mod archive;
+
+use std::time::Duration;
+
+pub use archive::{Archived, Error as ArchiveError, archive};
 use aws_lambda_events::sqs::SqsEvent;
 use domain::run::Lane;
 use engine::{Engine, Error, Swept};
@@ -9,6 +14,9 @@ use queue::{Message as _, SweepMessage};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use telemetry::{Gauges, Unit};
+
+/// How long a tick sees to audit trails at most: an invocation that runs out of time ends the process, and sweeps with it.
+const ARCHIVING: Duration = Duration::from_secs(30);
 
 /// What brings the janitor.
 #[derive(Debug, Deserialize)]
@@ -28,17 +36,42 @@ pub async fn run() -> Result<(), lambda_runtime::Error> {
     telemetry::init("janitor");
     let engine = wiring::engine()?;
     let gauges = wiring::gauges("janitor");
+    let (bucket, signer) = wiring::audit()?;
     lambda_runtime::run_concurrent(service_fn(move |event: LambdaEvent<Cause>| {
         let (engine, gauges) = (engine.clone(), gauges.clone());
+        let (bucket, signer) = (bucket.clone(), signer.clone());
         async move {
             match event.payload {
-                Cause::Sweeps(messages) => Box::pin(sweep(&engine, &messages)).await?,
-                Cause::Tick(_) => Box::pin(tick(&engine, &gauges)).await?,
-            };
+                Cause::Sweeps(messages) => {
+                    Box::pin(sweep(&engine, &messages)).await?;
+                }
+                Cause::Tick(_) => {
+                    // Runs first; trails can wait. Neither is left out because the other failed.
+                    let swept = Box::pin(tick(&engine, &gauges)).await;
+                    let (store, now) = (&engine.store, engine.now());
+                    let archiving = Box::pin(archive(store, &bucket, &signer, now));
+                    match tokio::time::timeout(ARCHIVING, archiving).await {
+                        Ok(archived) => show(archived?),
+                        Err(_) => tracing::warn!("audit trails wait for the next tick"),
+                    }
+                    swept?;
+                }
+            }
             Ok::<_, lambda_runtime::Error>(())
         }
     }))
     .await
+}
+
+fn show(archived: Archived) {
+    if archived.due > 0 {
+        tracing::info!(
+            due = archived.due,
+            checkpoints = archived.checkpoints,
+            failed = archived.failed,
+            "audit trails were archived"
+        );
+    }
 }
 
 /// Sweeps once for all messages of a delivery. What is no such message is logged and let go: the watch is swept by the

@@ -13,12 +13,13 @@ use tokio::net::TcpListener;
 
 use super::*;
 
-const SERVICES: [&str; 5] = [
+const SERVICES: [&str; 6] = [
     "DYNAMODB",
     "SQS",
     "BEDROCK_RUNTIME",
     "SCHEDULER",
     "CLOUDWATCH",
+    "KMS",
 ];
 
 /// Runs twice: first as a server that starts this same test again with the variables set, then
@@ -76,6 +77,8 @@ async fn call_each_service() {
     scheduler.list_schedules().send().await.unwrap_err();
     let metrics = aws_sdk_cloudwatch::Client::new(&config);
     metrics.list_metrics().send().await.unwrap_err();
+    let keys = aws_sdk_kms::Client::new(&config);
+    keys.list_keys().send().await.unwrap_err();
 }
 
 fn message() -> aws_sdk_bedrockruntime::types::Message {

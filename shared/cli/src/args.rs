@@ -228,7 +228,7 @@ pub(crate) enum Audit {
         #[arg(long, default_value_t = 0)]
         after: u64,
     },
-    /// Print the whole trail as JSON, one entry a line
+    /// Print the whole trail and its checkpoints as JSON, one a line
     Export {
         /// The tenant, for operators [default: the one of the API key]
         #[arg(long)]
@@ -238,6 +238,10 @@ pub(crate) enum Audit {
     Verify {
         /// The file, `-` for standard input
         file: PathBuf,
+        /// File with the public key that checkpoints must be signed by, as PEM or Base64; may be given more than once
+        /// [default: whichever each names; which that is, is told]
+        #[arg(long = "public-key")]
+        public_keys: Vec<PathBuf>,
     },
 }
 

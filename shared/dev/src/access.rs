@@ -2,7 +2,7 @@
 
 use local::iam::{Iam, Policy, Statement};
 
-use crate::cloud::{BUCKET, TABLE};
+use crate::cloud::{AUDIT_BUCKET, BUCKET, TABLE};
 
 /// An access key that may do everything: of whoever prepares and looks, never of a function.
 pub(crate) const ANYBODY: &str = "local";
@@ -66,10 +66,17 @@ pub(crate) fn arrange(iam: &Iam) {
         Statement::new(&["s3:GetObject"], &[&any_object]),
     ];
     iam.restrict(&key_of("admin"), Policy::new(admin));
-    let sweeps = ["dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"];
+    let sweeps = [
+        "dynamodb:GetItem",
+        "dynamodb:PutItem",
+        "dynamodb:Query",
+        "dynamodb:UpdateItem",
+    ];
+    let archive = format!("{AUDIT_BUCKET}/tenants/*");
     let janitor = [
         Statement::new(&sweeps, &[&table]),
         Statement::new(&["dynamodb:Query"], &[&watch]),
+        Statement::new(&["s3:PutObject"], &[&archive]),
     ];
     iam.restrict(&key_of("janitor"), Policy::new(janitor));
     let counts = [

@@ -16,13 +16,15 @@ use gateway::{Gateway, Prices};
 use local::bedrock::{self, Bridge, Models};
 use local::cloudwatch::Metrics;
 use local::iam::Iam;
+use local::kms;
 use local::s3::Payloads;
 use local::scheduler::Schedules;
 use local::sqs::{self, Queues};
 use local::table::{Changes, Table};
 use local::wire::{self, Faults, Meter};
 use queue::{Beat, Queue};
-use store::{Store, TenantRole};
+use signer::Signer;
+use store::{Archive, Store, TenantRole};
 
 use crate::access;
 
@@ -38,6 +40,8 @@ pub const QUEUES: [&str; 5] = [
 pub(crate) const TABLE: &str = "skein";
 /// The bucket's name.
 pub(crate) const BUCKET: &str = "skein-payloads";
+/// The name of the bucket that audit trails are archived in.
+pub const AUDIT_BUCKET: &str = "skein-audit";
 /// The region that everything believes to be in.
 pub(crate) const REGION: &str = "us-east-1";
 /// What cursors are signed with here. On AWS it is a generated secret.
@@ -92,6 +96,8 @@ pub struct Cloud {
     pub metrics: Metrics,
     /// The large payloads.
     pub payloads: Payloads,
+    /// The key that signs checkpoints of audit trails.
+    pub key: kms::Key,
     /// The models.
     pub models: Models,
     /// Counts every request that reaches a stand-in.
@@ -126,6 +132,7 @@ impl Cloud {
             queues,
             metrics: Metrics::default(),
             payloads: Payloads::open(folder.map(|folder| folder.join("payloads")).as_deref())?,
+            key: kms::Key::open(folder)?,
             models: Models::new(bedrock::Config {
                 bridge: config.bridge,
             }),
@@ -158,6 +165,11 @@ impl Cloud {
             .provision()
             .await
             .context("making the table and the bucket")?;
+        cloud
+            .archive()
+            .provision()
+            .await
+            .context("making the bucket of audit trails")?;
         Ok(cloud)
     }
 
@@ -172,12 +184,13 @@ impl Cloud {
     }
 
     /// The stand-ins as HTTP services, by the name in `AWS_ENDPOINT_URL_<name>`.
-    pub fn services(&self) -> [(&'static str, Router); 7] {
+    pub fn services(&self) -> [(&'static str, Router); 8] {
         let plain = [
             ("DYNAMODB", self.table.guarded_router(&self.iam)),
             ("SQS", self.queues.router()),
             ("S3", self.iam.guard_objects(self.payloads.router())),
             ("STS", self.iam.router()),
+            ("KMS", self.key.router()),
             ("BEDROCK_RUNTIME", self.models.router()),
             ("SCHEDULER", self.schedules.router()),
             ("CLOUDWATCH", self.metrics.router()),
@@ -221,6 +234,18 @@ impl Cloud {
             });
         }
         Store::new(table, &self.sdk("S3"), config)
+    }
+
+    /// The archive of audit trails, without sockets.
+    #[must_use]
+    pub fn archive(&self) -> Archive {
+        Archive::new(&self.sdk("S3"), AUDIT_BUCKET)
+    }
+
+    /// What signs the checkpoints of audit trails, without sockets.
+    #[must_use]
+    pub fn signer(&self) -> Signer {
+        Signer::new(aws_sdk_kms::Client::new(&self.sdk("KMS")), kms::KEY)
     }
 
     /// The queues as functions see them, without sockets.
@@ -284,6 +309,8 @@ impl Cloud {
             ("SKEIN_QUEUE_TASKS", tasks),
             ("SKEIN_QUEUE_SWEEPS", sweeps),
             ("SKEIN_CURSOR_SECRET", CURSOR_SECRET.to_owned()),
+            ("SKEIN_AUDIT_BUCKET", AUDIT_BUCKET.to_owned()),
+            ("SKEIN_AUDIT_KEY", kms::KEY.to_owned()),
             ("SKEIN_SCHEDULER_GROUP", "skein".to_owned()),
             (
                 "SKEIN_SCHEDULER_ROLE_ARN",

@@ -9,7 +9,7 @@ mod platform;
 mod seed;
 mod state;
 
-pub use cloud::{Cloud, CloudConfig, Isolation, QUEUES};
+pub use cloud::{AUDIT_BUCKET, Cloud, CloudConfig, Isolation, QUEUES};
 pub use platform::{FUNCTIONS, Launch, Platform};
 pub use seed::{Keys, SAMPLES, TENANT};
 pub use state::{Folder, Taken};

@@ -1,7 +1,10 @@
-//! The audit trail: who changed what of a tenant, as a chain in which no link can be changed, left out or moved unseen.
+//! The audit trail: who changed what of a tenant and to whom something was refused, as a chain in which no link can be
+//! changed, left out or moved unseen.
 //!
 //! Each entry holds the hash of the one before it, and its own over everything that it says. Whoever keeps a later hash can
 //! tell whether anything before it was touched.
+
+mod checkpoint;
 
 use std::fmt::Write as _;
 
@@ -12,6 +15,8 @@ use sha2::{Digest, Sha256};
 use crate::id::TenantId;
 use crate::time::At;
 
+pub use checkpoint::{Checkpoint, EVERY_MS, MAX_BYTES, MAX_ENTRIES, Stretch, Unfit, due};
+
 /// A change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Change {
@@ -20,11 +25,11 @@ pub struct Change {
     /// Who: `operator:<key>`, `key:<key>` of the tenant, or `platform`.
     pub by: String,
     /// What was done: `tenant.created`, `tenant.changed`, `key.stored` (issued or changed), `key.revoked`, `agent.stored`,
-    /// `agent.archived`, `budget.warned`.
+    /// `agent.archived`, `budget.warned`; or `request.refused`.
     pub action: String,
-    /// What it was done to: `tenant`, `key:<id>`, `agent:<id>`, `budget:<node>`.
+    /// What it was done to: `tenant`, `key:<id>`, `agent:<id>`, `budget:<node>`; of a refused request method and route.
     pub subject: String,
-    /// How that is since, without secrets.
+    /// How that is since, without secrets; of a refused request why.
     pub state: Value,
 }
 
@@ -152,11 +157,15 @@ fn canonical(value: &Value, text: &mut String) {
     }
 }
 
-/// Follows a chain entry by entry.
+/// Follows a chain entry by entry, and the checkpoints that stand between them.
 #[derive(Debug, Default)]
 pub struct Verifier {
     tenant: Option<TenantId>,
+    /// Number of the first entry that was taken; 0 before.
+    first: u64,
     tip: Tip,
+    /// Number of the last entry that a checkpoint covers, if there was one.
+    covered: Option<u64>,
 }
 
 impl Verifier {
@@ -180,7 +189,10 @@ impl Verifier {
         if entry.digest() != entry.hash {
             return Err(Broken::Changed(number));
         }
-        self.tenant.get_or_insert_with(|| entry.tenant.clone());
+        if self.tenant.is_none() {
+            self.tenant = Some(entry.tenant.clone());
+            self.first = number;
+        }
         self.tip = entry.tip();
         Ok(())
     }
@@ -190,13 +202,25 @@ impl Verifier {
     pub fn tip(&self) -> &Tip {
         &self.tip
     }
+
+    /// Number of the first entry that was taken; 0 when there was none.
+    #[must_use]
+    pub fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// Number of the last entry that a checkpoint covers, if there was one.
+    #[must_use]
+    pub fn covered(&self) -> Option<u64> {
+        self.covered
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn chain(length: u64) -> Vec<Entry> {
+    pub(super) fn chain(length: u64) -> Vec<Entry> {
         let tenant = TenantId::parse("acme").unwrap();
         let mut tip = Tip::default();
         let entries = (0..length).map(|n| {

@@ -6,6 +6,7 @@ pub mod bedrock;
 pub mod cloudwatch;
 pub mod front;
 pub mod iam;
+pub mod kms;
 pub mod lambda;
 pub mod s3;
 pub mod scheduler;

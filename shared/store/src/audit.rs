@@ -1,19 +1,22 @@
 //! The audit trail: every change of a tenant, its keys and its agents writes a link of the tenant's chain in the same
 //! transaction, so that neither is there without the other.
 
-use domain::audit::{Change, Entry, Tip};
-use domain::id::TenantId;
+use domain::audit::{Change, Entry, Tip, due};
+use domain::id::{KeyId, TenantId};
 use domain::time::At;
 use serde_json::Value;
 
 use crate::item::{Item, Read, Set, keyed, number, text, to_json};
-use crate::key::{self, Key};
+use crate::key::{self, Key, TRAILS};
 use crate::list::Page;
+use crate::schema::TTL;
 use crate::table::{ABSENT, ATTEMPTS, Outcome, Range, Refusal, Sort, Write, pause};
 use crate::{Error, Store};
 
 /// Most entries of one page.
 const MAX_ENTRIES: u32 = 1_000;
+/// How long it is noted that a minute's refusals were told, in seconds after it: longer than clocks differ.
+const NOTED_S: u64 = 3_600;
 /// Who acts where nobody is named: seeds and tests.
 const PLATFORM: &str = "platform";
 
@@ -38,7 +41,47 @@ pub(crate) struct Act<'a> {
     pub(crate) at: At,
 }
 
+/// A request that policy refused.
+#[derive(Debug)]
+pub struct Refused<'a> {
+    /// Whose trail tells of it.
+    pub tenant: &'a TenantId,
+    /// The key that was used.
+    pub key: &'a KeyId,
+    /// The reason: the code of the problem.
+    pub code: &'a str,
+    /// What was asked: method and route.
+    pub request: &'a str,
+    /// What else is to be told. Never a secret.
+    pub state: Value,
+    /// When.
+    pub at: At,
+}
+
 impl Store {
+    /// Tells the trail of a refused request, unless one of the same key, reason and minute was told already, by whatever
+    /// process: false then.
+    ///
+    /// # Errors
+    /// Those of the table. Whether it was told is not known then.
+    pub async fn tell_refusal(&self, refused: &Refused<'_>) -> Result<bool, Error> {
+        let minute = refused.at.0 / 60_000;
+        let mut note = keyed(
+            Key::refused(refused.tenant, refused.key, refused.code, minute),
+            1,
+        );
+        note.set_number(TTL, (minute + 1) * 60 + NOTED_S);
+        let act = Act {
+            tenant: refused.tenant,
+            action: "request.refused",
+            subject: refused.request.to_owned(),
+            state: refused.state.clone(),
+            at: refused.at,
+        };
+        let writes = [Write::new(note, Some(ABSENT))];
+        Ok(self.transact_audited(&act, &writes).await?.is_ok())
+    }
+
     /// The same store, acting for `by` at `now`: so the audit trail names who made a change.
     #[must_use]
     pub fn on_behalf_of(&self, by: &str, now: At) -> Self {
@@ -141,15 +184,23 @@ fn links(tip: &Tip, entry: &Entry) -> [Write; 2] {
     let mut link: Item = keyed(Key::audit(&entry.tenant, entry.number), 2);
     link.set_text("entry", to_json(entry));
     link.set_text("hash", &entry.hash);
-    let mut moved = keyed(Key::audit_tip(&entry.tenant), 2);
-    moved.set_number("tip_number", entry.number);
-    moved.set_text("tip_hash", &entry.hash);
+    // The trail waits for a checkpoint since the first link that none covers.
+    let set = "SET tip_number = :next, tip_hash = :next_hash, \
+               watch_pk = if_not_exists(watch_pk, :trails), watch_sk = if_not_exists(watch_sk, :due)";
+    let key = Key::audit_tip(&entry.tenant);
     let moved = if tip.number == 0 {
-        Write::new(moved, Some(ABSENT))
+        Write::update(key, set.to_owned(), ABSENT.to_owned())
     } else {
-        Write::new(moved, Some("tip_number = :number AND tip_hash = :hash"))
+        let unmoved = "tip_number = :number AND tip_hash = :hash";
+        Write::update(key, set.to_owned(), unmoved.to_owned())
             .with(":number", number(tip.number))
             .with(":hash", text(&tip.hash))
     };
+    let due = key::trail_sort(due(entry.change.at), &entry.tenant);
+    let moved = moved
+        .with(":next", number(entry.number))
+        .with(":next_hash", text(&entry.hash))
+        .with(":trails", text(TRAILS))
+        .with(":due", text(due));
     [Write::new(link, Some(ABSENT)), moved]
 }

@@ -44,7 +44,9 @@ impl Bucket {
         let request = self
             .request(Method::PUT, &format!("{key}?x-id=PutObject"))
             .header(CONTENT_TYPE, "application/json")
-            .header("x-amz-checksum-sha256", sha256);
+            .header("x-amz-checksum-sha256", sha256)
+            // A bucket with a lock asks for it.
+            .header("x-amz-sdk-checksum-algorithm", "SHA256");
         let answer = self.ask(request, SdkBody::from(json)).await;
         answer.map_err(|error| Error::of_sdk("PutObject", error))?;
         Ok(())

@@ -144,6 +144,17 @@ impl Key {
         Self::new(audit_partition(tenant), "TIP".to_owned())
     }
 
+    /// The checkpoint of a tenant's audit trail that begins with entry number `from`.
+    pub(crate) fn checkpoint(tenant: &TenantId, from: u64) -> Self {
+        Self::new(audit_partition(tenant), checkpoint_sort(from))
+    }
+
+    /// The note that a minute's refusals of a key for one reason stand in the trail.
+    pub(crate) fn refused(tenant: &TenantId, key: &KeyId, code: &str, minute: u64) -> Self {
+        let sort = format!("{key}#{code}#{minute}");
+        Self::new(format!("T#{tenant}#REFUSED"), sort)
+    }
+
     /// How far the watch was swept. No tenant's, like the index it is about.
     pub(crate) fn sweep() -> Self {
         Self::new("SWEEP".to_owned(), "SWEEP".to_owned())
@@ -205,6 +216,10 @@ pub(crate) fn audit_partition(tenant: &TenantId) -> String {
 
 pub(crate) fn audit_sort(number: u64) -> String {
     format!("E#{number:012}")
+}
+
+pub(crate) fn checkpoint_sort(from: u64) -> String {
+    format!("CHECK#{from:012}")
 }
 
 pub(crate) fn waiting_partition(tenant: &TenantId) -> String {
@@ -288,6 +303,27 @@ pub(crate) fn parse_watch_sort(text: &str) -> Option<(TenantId, RunId, At)> {
     Some((tenant, run, At(at)))
 }
 
+/// The partition of `watch` that holds the tips of audit trails: all tenants', like the runs.
+pub(crate) const TRAILS: &str = "TRAILS";
+
+/// A trail's place in `watch`: by the instant at which its next checkpoint is due.
+pub(crate) fn trail_sort(due: At, tenant: &TenantId) -> String {
+    format!("{:013}#{tenant}", due.0)
+}
+
+/// What [`trail_sort`] wrote.
+pub(crate) fn parse_trail_sort(text: &str) -> Option<(TenantId, At)> {
+    let (due, tenant) = text.split_once('#')?;
+    Some((TenantId::parse(tenant).ok()?, At(due.parse().ok()?)))
+}
+
+/// Where entries of an audit trail stand in the archive, from entry number `first` of this instant on.
+pub(crate) fn archived(tenant: &TenantId, at: At, first: u64) -> String {
+    let day = at.to_string();
+    let (year, month) = (&day[..4], &day[5..7]);
+    format!("tenants/{tenant}/audit/{year}/{month}/{first:012}.jsonl")
+}
+
 /// Where a payload stands in the bucket.
 pub(crate) fn blob(tenant: &TenantId, run: &RunId, sha256: &str) -> String {
     format!("tenants/{tenant}/runs/{run}/{sha256}")
@@ -306,156 +342,4 @@ pub(crate) fn shard(run: &RunId, shards: u8) -> u8 {
 }
 
 #[cfg(test)]
-mod tests {
-    use domain::tier::Subject;
-
-    use super::*;
-
-    fn ids() -> (TenantId, RunId, AgentId) {
-        (
-            TenantId::parse("acme").unwrap(),
-            RunId::parse("run_0123456789abcdef0123456789abcdef").unwrap(),
-            AgentId::parse("clerk").unwrap(),
-        )
-    }
-
-    fn limit(name: &str, seconds: u32) -> Window {
-        Window {
-            name: name.to_owned(),
-            requests: 10,
-            seconds,
-            by: Subject::Tenant,
-        }
-    }
-
-    #[test]
-    fn layouts_never_change() {
-        let (tenant, run, agent) = ids();
-        let partition = "T#acme#R#run_0123456789abcdef0123456789abcdef";
-        let of = |key: Key| format!("{} {}", key.pk(), key.sk());
-        assert_eq!(
-            of(Key::commit(&tenant, &run, 7)),
-            format!("{partition} C#000000000007")
-        );
-        assert_eq!(of(Key::head(&tenant, &run)), format!("{partition} HEAD"));
-        assert_eq!(of(Key::lease(&tenant, &run)), format!("{partition} LEASE"));
-        assert_eq!(
-            of(Key::snapshot(&tenant, &run, 1_234)),
-            format!("{partition} S#000000001234")
-        );
-        assert_eq!(
-            of(Key::agent_version(&tenant, &agent, 12)),
-            "T#acme#A#clerk V#000012"
-        );
-        assert_eq!(of(Key::agent(&tenant, &agent)), "T#acme#A#clerk HEAD");
-        assert_eq!(
-            of(Key::api_key(&KeyId::parse("4f9a").unwrap())),
-            "K#4f9a KEY"
-        );
-        let minute = limit("permin", 60);
-        assert_eq!(
-            of(Key::limit(&tenant, &minute, None).unwrap()),
-            "T#acme#L#permin WINDOW#60"
-        );
-        assert_eq!(
-            of(Key::limit(&tenant, &minute, Some("4f9a")).unwrap()),
-            "T#acme#L#permin#4f9a WINDOW#60"
-        );
-        assert_eq!(of(Key::tenant(&tenant)), "T#acme TENANT");
-        assert_eq!(
-            of(Key::ledger(&tenant, &Node::Tenant)),
-            "T#acme#B#tenant LEDGER"
-        );
-        let project = Node::try_from("project:web".to_owned()).unwrap();
-        assert_eq!(
-            of(Key::ledger(&tenant, &project)),
-            "T#acme#B#project:web LEDGER"
-        );
-        assert_eq!(
-            of(Key::waiting(&tenant, At(1_700_000_000_123), &run)),
-            "T#acme#WAITING 1700000000123#run_0123456789abcdef0123456789abcdef"
-        );
-        assert_eq!(
-            of(Key::call(&tenant, &run, &FrameId::root(), 3)),
-            "T#acme#R#run_0123456789abcdef0123456789abcdef HOLD#0#00003"
-        );
-        assert_eq!(
-            of(Key::counted(&tenant, &run)),
-            "T#acme#R#run_0123456789abcdef0123456789abcdef USAGE"
-        );
-        let hour = usage_partition(&tenant, Interval::Hour, 24_286);
-        assert_eq!(
-            of(Key::usage(hour, At(1_700_000_000_000), "-#-#a#m")),
-            "T#acme#U#hour#24286 1700000000000#-#-#a#m"
-        );
-        assert_eq!(of(Key::audit(&tenant, 7)), "T#acme#AUDIT E#000000000007");
-        assert_eq!(of(Key::audit_tip(&tenant)), "T#acme#AUDIT TIP");
-        assert_eq!(of(Key::sweep()), "SWEEP SWEEP");
-        let partition = run_partition(&tenant, &run);
-        let parsed = parse_run_partition(&partition);
-        assert_eq!(parsed, Some((tenant.clone(), run.clone())));
-        assert_eq!(parse_run_partition("T#acme#A#clerk"), None);
-        assert_eq!(key_list(&tenant), "T#acme#KEYS");
-        assert_eq!(run_list(&tenant, Status::Parked, 3), "T#acme#RUNS#parked#3");
-        assert_eq!(
-            run_list_sort(At(1_700_000_000_123), &run),
-            "1700000000123#run_0123456789abcdef0123456789abcdef"
-        );
-        assert_eq!(agent_list(&tenant), "T#acme#AGENTS");
-        assert_eq!(watch(&run), "WATCH#1");
-        assert_eq!(
-            watch_sort(At(1_700_000_000_123), &tenant, &run),
-            "1700000000123#acme#run_0123456789abcdef0123456789abcdef"
-        );
-        assert_eq!(
-            blob(&tenant, &run, "ab12"),
-            "tenants/acme/runs/run_0123456789abcdef0123456789abcdef/ab12"
-        );
-    }
-
-    #[test]
-    fn the_sort_keys_of_a_run_stand_in_the_order_that_reads_rely_on() {
-        let (tenant, run, _) = ids();
-        let keys = [
-            Key::commit(&tenant, &run, 1),
-            Key::commit(&tenant, &run, 999_999_999_999),
-            Key::head(&tenant, &run),
-            Key::call(&tenant, &run, &FrameId::root(), 0),
-            Key::lease(&tenant, &run),
-            Key::snapshot(&tenant, &run, 100),
-            Key::counted(&tenant, &run),
-        ];
-        assert!(keys.windows(2).all(|pair| pair[0].sk() < pair[1].sk()));
-    }
-
-    #[test]
-    fn shards_are_stable_and_even() {
-        let mut counts = [0_u32; 4];
-        for n in 0..4_000_u32 {
-            let mut bytes = [0; 16];
-            bytes[..4].copy_from_slice(&n.to_be_bytes());
-            counts[usize::from(shard(&RunId::from_bytes(bytes), 4))] += 1;
-        }
-        assert!(
-            counts.iter().all(|count| (800..1_200).contains(count)),
-            "{counts:?}"
-        );
-        assert_eq!(shard(&ids().1, 1), 0);
-    }
-
-    #[test]
-    fn the_place_before_excludes_itself_and_nothing_else() {
-        let place = "1700000000123#run_0123456789abcdef0123456789abcdea";
-        assert!(before(place).as_str() < place);
-        assert!(before(place).as_str() > "1700000000123#run_0123456789abcdef0123456789abcde9");
-        assert!(before(&place.replace("dea", "de0")) > place.replace("dea", "dd") + "f");
-    }
-
-    #[test]
-    fn a_place_in_the_watch_index_is_read_back() {
-        let (tenant, run, _) = ids();
-        let text = watch_sort(At(5), &tenant, &run);
-        assert_eq!(parse_watch_sort(&text), Some((tenant, run, At(5))));
-        assert_eq!(parse_watch_sort("5#acme"), None);
-    }
-}
+mod tests;

@@ -1,6 +1,7 @@
 //! The watch index: runs that have not ended, by the instant at which somebody should look whether they are stuck.
 //!
-//! It is the one query over all tenants, for the janitor alone. A run leaves the index with the head that ends it.
+//! Beside that of audit trails that wait it is the one query over all tenants, for the janitor alone. A run leaves the index
+//! with the head that ends it.
 
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use domain::id::{RunId, TenantId};

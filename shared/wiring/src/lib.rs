@@ -4,6 +4,7 @@
 //! `SKEIN_QUEUE_TASKS`, `SKEIN_QUEUE_SWEEPS` (URLs) and `SKEIN_CURSOR_SECRET`, all needed; `SKEIN_SCHEDULER_ROLE_ARN` and
 //! `SKEIN_SCHEDULER_GROUP`, without which long delays are made of short ones; `SKEIN_TENANT_ROLE_ARN`, without which tenants'
 //! work is done as the function itself; `SKEIN_ALLOW_LOOPBACK=true`, for development.
+//! Whoever archives audit trails needs `SKEIN_AUDIT_BUCKET` and `SKEIN_AUDIT_KEY` (an id or ARN of KMS) as well.
 //! What the SDK itself reads stands in `aws`.
 
 use std::env;
@@ -14,7 +15,8 @@ use engine::Engine;
 use engine::tools::Tools;
 use gateway::{Gateway, Prices};
 use queue::{Beat, Queue, Timers};
-use store::{Store, TenantRole};
+use signer::Signer;
+use store::{Archive, Store, TenantRole};
 use telemetry::Gauges;
 
 /// A request to AWS is made of hundreds of small allocations that live for a millisecond. The C library's allocator took a
@@ -61,6 +63,19 @@ pub fn engine() -> anyhow::Result<Engine> {
         gateway,
         Tools::new(settings.tools),
     ))
+}
+
+/// Where audit trails are archived, and what signs their checkpoints.
+///
+/// # Errors
+/// When a setting is missing.
+pub fn audit() -> anyhow::Result<(Archive, Signer)> {
+    let set = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
+    let need = |name: &str| set(name).with_context(|| format!("{name} is not set"));
+    let (bucket, key) = (need("SKEIN_AUDIT_BUCKET")?, need("SKEIN_AUDIT_KEY")?);
+    let config = aws::config();
+    let signer = Signer::new(aws_sdk_kms::Client::new(&config), key);
+    Ok((Archive::new(&config, &bucket), signer))
 }
 
 /// Gauges of one function, in CloudWatch.

@@ -16,7 +16,7 @@ use crate::report::{Report, Target};
 const STARTS: usize = 15;
 
 /// What a function's environment holds. None of these addresses is called before the first event.
-const ENVIRONMENT: [(&str, &str); 17] = [
+const ENVIRONMENT: [(&str, &str); 19] = [
     ("AWS_ACCESS_KEY_ID", "bench"),
     ("AWS_SECRET_ACCESS_KEY", "bench"),
     ("AWS_REGION", "us-east-1"),
@@ -26,6 +26,8 @@ const ENVIRONMENT: [(&str, &str); 17] = [
     ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
     ("AWS_LAMBDA_LOG_GROUP_NAME", "bench"),
     ("AWS_LAMBDA_LOG_STREAM_NAME", "bench"),
+    ("SKEIN_AUDIT_BUCKET", "skein-audit"),
+    ("SKEIN_AUDIT_KEY", "alias/skein-audit"),
     ("SKEIN_BUCKET", "skein-payloads"),
     (
         "SKEIN_CURSOR_SECRET",

@@ -1,12 +1,14 @@
 //! The audit trail: no change without its link, no link without its change.
 
 use domain::audit::{Entry, Verifier};
+use domain::id::KeyId;
 use domain::tenant::{Standing, Tenant};
 use futures_util::future::join_all;
 use local::wire::{Fault, Rule};
 
 use super::*;
-use crate::{ApiKey, Error};
+use crate::item::Read as _;
+use crate::{ApiKey, Error, Refused};
 
 async fn chain(store: &Store, tenant: &TenantId) -> Vec<Entry> {
     let (mut entries, mut next) = (Vec::new(), Some("0".to_owned()));
@@ -31,7 +33,7 @@ fn acts(entries: &[Entry]) -> Vec<(&str, &str, &str)> {
 
 fn key(id: &str, tenant: &TenantId) -> ApiKey {
     ApiKey {
-        id: domain::id::KeyId::parse(id).unwrap(),
+        id: KeyId::parse(id).unwrap(),
         tenant: tenant.clone(),
         project: None,
         hash: "a-hash-that-nobody-may-see".to_owned(),
@@ -149,4 +151,71 @@ async fn a_page_that_is_cut_by_its_bytes_says_where_to_go_on() {
         "1 MB is a page"
     );
     assert_eq!(chain(&store, &acme).await.len(), 5);
+}
+
+fn refused<'a>(tenant: &'a TenantId, key: &'a KeyId, code: &'a str, at: At) -> Refused<'a> {
+    Refused {
+        tenant,
+        key,
+        code,
+        request: "GET /v1/runs/{run}",
+        state: json!({ "code": code }),
+        at,
+    }
+}
+
+#[tokio::test]
+async fn refusals_are_told_once_a_minute_for_each_key_and_reason_by_however_many_processes() {
+    let World { store, faults, .. } = world().await;
+    let (acme, evil) = (tenant("acme"), tenant("evil"));
+    let keys = ["a1", "b2"].map(|id| KeyId::parse(id).unwrap());
+    let minute = |n: u64| At((28_000_000 + n) * 60_000);
+    faults.add(Rule::new(Fault::LoseResponse).with_probability(0.2, 3));
+    faults.add(Rule::new(Fault::Throttle).with_probability(0.1, 4));
+    for at in [minute(0), minute(1).plus_ms(59_999), minute(2)] {
+        for key in &keys {
+            for code in ["not_found", "scope_missing"] {
+                let at_once = (0..6).map(|_| async {
+                    let asked = refused(&acme, key, code, at);
+                    let store = store.on_behalf_of(&format!("key:{key}"), at);
+                    let told = store.tell_refusal(&asked).await;
+                    assert!(
+                        told.as_ref().err().is_none_or(Error::is_transient),
+                        "{told:?}"
+                    );
+                });
+                join_all(at_once).await;
+            }
+        }
+    }
+    faults.clear();
+    let mut told: Vec<_> = chain(&store, &acme)
+        .await
+        .into_iter()
+        .map(|entry| entry.change)
+        .map(|change| (change.at.0 / 60_000, change.by, change.state.to_string()))
+        .collect();
+    let all = told.len();
+    assert!((8..=12).contains(&all), "nearly all are told: {all}");
+    told.sort();
+    told.dedup();
+    assert_eq!(told.len(), all, "none is told twice");
+    assert_eq!(chain(&store, &evil).await, []);
+
+    let of_evil = refused(&evil, &keys[0], "not_found", minute(0));
+    assert!(store.tell_refusal(&of_evil).await.unwrap());
+    assert!(!store.tell_refusal(&of_evil).await.unwrap());
+    assert_eq!(chain(&store, &evil).await.len(), 1);
+}
+
+#[tokio::test]
+async fn the_note_of_a_refusal_goes_by_itself() {
+    let World { store, .. } = world().await;
+    let (acme, key) = (tenant("acme"), KeyId::parse("a1").unwrap());
+    let at = At(28_000_000 * 60_000);
+    let asked = refused(&acme, &key, "not_found", at);
+    assert!(store.tell_refusal(&asked).await.unwrap());
+    let note = crate::Key::refused(&acme, &key, "not_found", 28_000_000);
+    let note = store.get(note, true).await.unwrap().unwrap();
+    assert_eq!(note.find_number("ttl"), Some(28_000_001 * 60 + 3_600));
 }

@@ -4,6 +4,7 @@ mod agents;
 mod audit;
 mod bucket;
 mod cache;
+mod checkpoints;
 mod cost;
 mod ledgers;
 mod limits;
