@@ -138,6 +138,7 @@ fn is_throttle(code: &str) -> bool {
             | "ThrottlingException"
             | "Throttling"
             | "TransactionInProgressException"
+            | "TransactionConflictException"
             | "SlowDown"
     )
 }
