@@ -22,6 +22,9 @@ use crate::{Error, Store};
 
 pub(crate) use settings::settings;
 
+/// The condition on the tenant's ledger that its settings are those of a decision.
+const UNCHANGED: &str = "tenant_revision = :revision";
+
 /// What a commit changes in the ledgers of its run's nodes, and under which settings that was decided.
 #[derive(Clone, Debug)]
 pub struct Charge<'a> {
@@ -55,8 +58,8 @@ pub enum Written {
 pub(crate) enum Verdict {
     Denied(Denial),
     Stale,
-    /// A period began: these ledgers have to be renewed first; none when they are ahead of our clock.
-    Renew(Vec<Write>),
+    /// A period began: these transactions renew the ledgers first; none when they are ahead of our clock.
+    Renew(Vec<Vec<Write>>),
     /// Nothing but that runs wait for their turn.
     Waiting,
     /// This ledger refused nothing.
@@ -101,7 +104,7 @@ impl Charge<'_> {
             add(left(budget), entry.change(budget.unit));
         }
         if *node == Node::Tenant {
-            conditions.push("tenant_revision = :revision".to_owned());
+            conditions.push(UNCHANGED.to_owned());
             values.push((":revision".to_owned(), number(self.tenant.revision)));
             for (holds, name, most) in [
                 (entry.active > 0, "runs_active", self.most.0),
@@ -243,7 +246,7 @@ impl Charge<'_> {
         Ok(Verdict::Waiting)
     }
 
-    /// Begins a period: what is held stays held.
+    /// Begins a period: what is held stays held. Under these settings, or not at all: their limits would outlive them.
     fn renewal(
         &self,
         node: &Node,
@@ -251,7 +254,7 @@ impl Charge<'_> {
         from: u64,
         to: u64,
         budgets: &[&Budget],
-    ) -> Write {
+    ) -> Vec<Write> {
         let name = name_of(period);
         let mut sets = vec![format!("{name} = :to")];
         let mut limits = Vec::new();
@@ -267,18 +270,21 @@ impl Charge<'_> {
                 number(budget.limit),
             ));
         }
-        let mut condition = format!("{name} = :from");
-        if *node == Node::Tenant {
-            condition.push_str(" AND tenant_revision = :revision");
-            limits.push((":revision".to_owned(), number(self.tenant.revision)));
-        }
+        let condition = format!("{name} = :from");
         let key = Key::ledger(&self.tenant.id, node);
         let write = Write::update(key, format!("SET {}", sets.join(", ")), condition)
             .with(":from", number(from))
             .with(":to", number(to));
-        limits
+        let write = limits
             .into_iter()
-            .fold(write, |write, (name, value)| write.with(name, value))
+            .fold(write, |write, (name, value)| write.with(name, value));
+        let revision = number(self.tenant.revision);
+        if *node == Node::Tenant {
+            return vec![write.and(UNCHANGED).with(":revision", revision)];
+        }
+        let tenant = Key::ledger(&self.tenant.id, &Node::Tenant);
+        let check = Write::check(tenant, UNCHANGED).with(":revision", revision);
+        vec![write, check]
     }
 }
 
@@ -308,32 +314,8 @@ impl Store {
     /// # Errors
     /// Those of the table.
     pub async fn ledger(&self, tenant: &Tenant, node: &Node) -> Result<Option<Ledger>, Error> {
-        let Some(item) = self.get(Key::ledger(&tenant.id, node), true).await? else {
-            return Ok(None);
-        };
-        let count = |name: &str| item.find_number(name).unwrap_or(0);
-        let amount = |of: fn(Unit) -> String| Amount {
-            micro_usd: count(&of(Unit::MicroUsd)),
-            tokens: count(&of(Unit::Tokens)),
-        };
-        let mut ledger = Ledger {
-            active: count("runs_active"),
-            waiting: count("runs_waiting"),
-            held: amount(held),
-            spent: amount(spent),
-            ..Ledger::default()
-        };
-        for budget in tenant.budgets_of(node) {
-            let key = (budget.period, budget.unit);
-            if let Some(period) = item.find_number(name_of(budget.period)) {
-                let left = integer(&item, &left(budget))?;
-                ledger.left.insert(key, (period, left));
-            }
-            if let Some(mark) = item.find_number(&warned(budget)) {
-                ledger.warned.insert(key, mark);
-            }
-        }
-        Ok(Some(ledger))
+        let item = self.get(Key::ledger(&tenant.id, node), true).await?;
+        item.map(|item| read(tenant, node, &item)).transpose()
     }
 
     /// Notes a warning in the ledger and in the tenant's audit trail, in one transaction. False when it was given already,
@@ -416,14 +398,43 @@ impl Store {
     }
 
     /// Renews ledgers whose period is over. Somebody else may have been quicker.
-    pub(crate) async fn renew_ledgers(&self, renewals: Vec<Write>) -> Result<(), Error> {
+    pub(crate) async fn renew_ledgers(&self, renewals: Vec<Vec<Write>>) -> Result<(), Error> {
         for renewal in renewals {
-            match self.put(renewal).await? {
+            match self.transact(renewal).await? {
                 Outcome::Done | Outcome::Refused(_) | Outcome::Conflict => {}
             }
         }
         Ok(())
     }
+}
+
+/// A node's ledger as its item says.
+pub(crate) fn read(tenant: &Tenant, node: &Node, item: &Item) -> Result<Ledger, Error> {
+    let count = |name: &str| item.find_number(name).unwrap_or(0);
+    let amount = |of: fn(Unit) -> String| Amount {
+        micro_usd: count(&of(Unit::MicroUsd)),
+        tokens: count(&of(Unit::Tokens)),
+    };
+    let mut ledger = Ledger {
+        active: count("runs_active"),
+        waiting: count("runs_waiting"),
+        held: amount(held),
+        spent: amount(spent),
+        ..Ledger::default()
+    };
+    for budget in tenant.budgets_of(node) {
+        let key = (budget.period, budget.unit);
+        // Who believes settings that have changed since may ask for a budget that is no longer kept.
+        let left = left(budget);
+        let period = item.find_number(name_of(budget.period));
+        if let Some(period) = period.filter(|_| item.contains_key(&left)) {
+            ledger.left.insert(key, (period, integer(item, &left)?));
+        }
+        if let Some(mark) = item.find_number(&warned(budget)) {
+            ledger.warned.insert(key, mark);
+        }
+    }
+    Ok(ledger)
 }
 
 fn held(unit: Unit) -> String {

@@ -9,6 +9,8 @@ use futures_util::future::join_all;
 use local::wire::{Fault, Rule};
 
 use super::*;
+use crate::ledger::{Periods, Verdict};
+use crate::table::Outcome;
 use crate::{Charge, Written};
 
 const CENTS: u64 = 10_000;
@@ -293,6 +295,60 @@ async fn a_change_of_the_tenant_holds_at_once() {
     assert_eq!(found, Some(new.clone()));
     let listed = store.tenants(&tenant("operator"), 10, None, NOW).await;
     assert_eq!(listed.unwrap().items, [new]);
+}
+
+/// A tenant whose project may spend so much a day.
+fn with_project(limit: u64, revision: u64) -> Tenant {
+    let project = Node::try_from("project:web".to_owned()).unwrap();
+    Tenant {
+        revision,
+        ..account("acme", &[(project, vec![usd(limit)])])
+    }
+}
+
+#[tokio::test]
+async fn no_period_begins_under_settings_that_have_changed_since() {
+    let World { store, .. } = world().await;
+    let (old, new) = (with_project(500, 1), with_project(100, 2));
+    store.put_tenant(&old, None).await.unwrap();
+    let project = old.budgets.keys().next().unwrap();
+    let charge = Charge {
+        tenant: &old,
+        most: (10, 10),
+        nodes: std::slice::from_ref(project),
+        entry: Entry {
+            reserve: money(1),
+            ..Entry::default()
+        },
+        at: NOW.plus_ms(DAY_MS),
+    };
+    let mut periods = Periods::default();
+    let Outcome::Refused(refusals) = store.transact(charge.writes(&periods, true)).await.unwrap()
+    else {
+        panic!("the ledger counts yesterday");
+    };
+    let Verdict::Renew(renewals) = charge.verdict(&refusals, &mut periods).unwrap() else {
+        panic!("a day began");
+    };
+    store.put_tenant(&new, Some(&old)).await.unwrap();
+    store.renew_ledgers(renewals).await.unwrap();
+    let ledger = store.ledger(&new, project).await.unwrap().unwrap();
+    let today = Period::Day.number(NOW);
+    let left = ledger.left[&(Period::Day, Unit::MicroUsd)];
+    assert_eq!(left, (today, 100), "it is for others to begin the day");
+}
+
+#[tokio::test]
+async fn a_ledger_can_be_read_by_who_does_not_know_that_a_budget_is_gone() {
+    let World { store, .. } = world().await;
+    let old = onboarded(&store, &[(Node::Tenant, vec![usd(100)])]).await;
+    let new = Tenant {
+        budgets: BTreeMap::new(),
+        revision: 2,
+        ..old.clone()
+    };
+    store.put_tenant(&new, Some(&old)).await.unwrap();
+    assert_eq!(ledger(&store, &old).await, Ledger::default());
 }
 
 #[tokio::test]
