@@ -5,6 +5,7 @@ mod audit;
 mod bucket;
 mod cache;
 mod cost;
+mod interleavings;
 mod ledgers;
 mod limits;
 mod lists;
