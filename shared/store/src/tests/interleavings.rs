@@ -11,15 +11,13 @@ mod dice;
 mod laws;
 mod process;
 mod runs;
-mod wire;
+pub(super) mod wire;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
-use std::task::Poll;
 
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use domain::budget::{Amount, Budget, Period, Unit};
@@ -86,9 +84,9 @@ struct Seat {
 }
 
 /// One table for several interleavings.
-struct Stand {
-    store: Store,
-    wire: Wire,
+pub(super) struct Stand {
+    pub(super) store: Store,
+    pub(super) wire: Wire,
 }
 
 struct Interleaving<'a> {
@@ -106,7 +104,7 @@ struct Interleaving<'a> {
     trace: Vec<(usize, String, Fate)>,
 }
 
-async fn stand() -> Stand {
+pub(super) async fn stand() -> Stand {
     let wire = Wire::default();
     let table = wire.wrap(Table::open(None).unwrap().router());
     // Repeating is left to whoever asks, so that a repeated write is a request of its own.
@@ -233,21 +231,11 @@ impl<'a> Interleaving<'a> {
     /// Lets the process of a seat go on until it asks for something, or has nothing more to do.
     async fn go_on(&mut self, at: usize) {
         let (wire, seat) = (&self.stand.wire, &mut self.seats[at]);
-        poll_fn(|context| {
-            let Some(future) = &mut seat.future else {
-                return Poll::Ready(());
-            };
-            wire.set_at_work(Some(at));
-            let polled = future.as_mut().poll(context);
-            wire.set_at_work(None);
-            if polled.is_ready() {
-                seat.future = None;
-            } else if !wire.is_waiting(at) {
-                return Poll::Pending;
-            }
-            Poll::Ready(())
-        })
-        .await;
+        if let Some(future) = &mut seat.future
+            && wire.step(at, future.as_mut()).await.is_some()
+        {
+            seat.future = None;
+        }
     }
 
     /// Ends the process of a seat and puts another there.

@@ -24,11 +24,11 @@ fn budget(period: Period, unit: Unit, limit: u64) -> Budget {
     }
 }
 
-fn usd(limit: u64) -> Budget {
+pub(super) fn usd(limit: u64) -> Budget {
     budget(Period::Day, Unit::MicroUsd, limit)
 }
 
-fn account(id: &str, budgets: &[(Node, Vec<Budget>)]) -> Tenant {
+pub(super) fn account(id: &str, budgets: &[(Node, Vec<Budget>)]) -> Tenant {
     Tenant {
         id: tenant(id),
         name: id.to_owned(),
@@ -48,7 +48,7 @@ async fn onboarded(store: &Store, budgets: &[(Node, Vec<Budget>)]) -> Tenant {
     account
 }
 
-fn money(micro_usd: u64) -> Amount {
+pub(super) fn money(micro_usd: u64) -> Amount {
     Amount {
         micro_usd,
         tokens: micro_usd,
@@ -56,7 +56,7 @@ fn money(micro_usd: u64) -> Amount {
 }
 
 /// Writes a run that reserves `grant`, or waits when that is nothing, under `most` runs and `most` waiting ones.
-async fn begin(
+pub(super) async fn begin(
     store: &Store,
     of: &Tenant,
     n: u8,
@@ -297,25 +297,16 @@ async fn a_change_of_the_tenant_holds_at_once() {
     assert_eq!(listed.unwrap().items, [new]);
 }
 
-/// A tenant whose project may spend so much a day.
-fn with_project(limit: u64, revision: u64) -> Tenant {
-    let project = Node::try_from("project:web".to_owned()).unwrap();
-    Tenant {
-        revision,
-        ..account("acme", &[(project, vec![usd(limit)])])
-    }
-}
-
-#[tokio::test]
-async fn no_period_begins_under_settings_that_have_changed_since() {
-    let World { store, .. } = world().await;
-    let (old, new) = (with_project(500, 1), with_project(100, 2));
-    store.put_tenant(&old, None).await.unwrap();
-    let project = old.budgets.keys().next().unwrap();
+/// The transactions that begin tomorrow for a node, as whoever finds the ledger in yesterday decides them.
+async fn renewals(store: &Store, of: &Tenant, node: &Node) -> Vec<Vec<crate::table::Write>> {
+    let others: Vec<_> = [node.clone()]
+        .into_iter()
+        .filter(|node| *node != Node::Tenant)
+        .collect();
     let charge = Charge {
-        tenant: &old,
+        tenant: of,
         most: (10, 10),
-        nodes: std::slice::from_ref(project),
+        nodes: &others,
         entry: Entry {
             reserve: money(1),
             ..Entry::default()
@@ -323,19 +314,47 @@ async fn no_period_begins_under_settings_that_have_changed_since() {
         at: NOW.plus_ms(DAY_MS),
     };
     let mut periods = Periods::default();
-    let Outcome::Refused(refusals) = store.transact(charge.writes(&periods, true)).await.unwrap()
-    else {
+    let writes = charge.writes(&periods, true);
+    let Outcome::Refused(refusals) = store.transact(writes).await.unwrap() else {
         panic!("the ledger counts yesterday");
     };
-    let Verdict::Renew(renewals) = charge.verdict(&refusals, &mut periods).unwrap() else {
-        panic!("a day began");
-    };
-    store.put_tenant(&new, Some(&old)).await.unwrap();
-    store.renew_ledgers(renewals).await.unwrap();
-    let ledger = store.ledger(&new, project).await.unwrap().unwrap();
-    let today = Period::Day.number(NOW);
-    let left = ledger.left[&(Period::Day, Unit::MicroUsd)];
-    assert_eq!(left, (today, 100), "it is for others to begin the day");
+    match charge.verdict(&refusals, &mut periods).unwrap() {
+        Verdict::Renew(renewals) => renewals,
+        _ => panic!("a day began"),
+    }
+}
+
+#[tokio::test]
+async fn no_period_begins_under_settings_that_have_changed_since() {
+    for node in ["tenant", "project:web"] {
+        let World { store, .. } = world().await;
+        let node = Node::try_from(node.to_owned()).unwrap();
+        let old = onboarded(&store, &[(node.clone(), vec![usd(500)])]).await;
+        let late = renewals(&store, &old, &node).await;
+        let new = Tenant {
+            revision: 2,
+            ..account("acme", &[(node.clone(), vec![usd(100)])])
+        };
+        store.put_tenant(&new, Some(&old)).await.unwrap();
+        store.renew_ledgers(late).await.unwrap();
+        let ledger = store.ledger(&new, &node).await.unwrap().unwrap();
+        let left = ledger.left[&(Period::Day, Unit::MicroUsd)];
+        let today = Period::Day.number(NOW);
+        assert_eq!(left, (today, 100), "{node}: others begin the day");
+    }
+}
+
+#[tokio::test]
+async fn a_period_that_has_begun_does_not_begin_again() {
+    let World { store, .. } = world().await;
+    let acme = onboarded(&store, &[(Node::Tenant, vec![usd(100)])]).await;
+    let late = renewals(&store, &acme, &Node::Tenant).await;
+    let tomorrow = NOW.plus_ms(DAY_MS);
+    let (mut script, _) = begin(&store, &acme, 1, 90, (10, 10), tomorrow).await;
+    let last = vec![step(1), answered(1, "42"), succeeded()];
+    go_on(&store, &acme, &mut script, last, 10, tomorrow).await;
+    store.renew_ledgers(late).await.unwrap();
+    assert_eq!(parts(&store, &acme).await, (88, 0, 12));
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ mod agents;
 mod audit;
 mod bucket;
 mod cache;
+mod conditions;
 mod cost;
 mod interleavings;
 mod ledgers;

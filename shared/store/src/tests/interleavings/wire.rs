@@ -1,7 +1,10 @@
 //! A wire on which every request of a process waits until it is let through.
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::Poll;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use axum::Router;
@@ -21,7 +24,7 @@ use crate::item::Item;
 
 /// The wire; clones are the same one.
 #[derive(Clone, Default)]
-pub(super) struct Wire(Arc<Mutex<Inner>>);
+pub(in crate::tests) struct Wire(Arc<Mutex<Inner>>);
 
 #[derive(Default)]
 struct Inner {
@@ -33,8 +36,8 @@ struct Inner {
 }
 
 /// A request that waits, and whom to answer.
-pub(super) struct Ticket {
-    pub(super) operation: String,
+pub(in crate::tests) struct Ticket {
+    pub(in crate::tests) operation: String,
     parts: Parts,
     pub(super) body: Bytes,
     next: Next,
@@ -70,9 +73,23 @@ impl Wire {
         Some(attributes.collect())
     }
 
-    /// Who asks from here on.
-    pub(super) fn set_at_work(&self, process: Option<usize>) {
-        self.lock().at_work = process;
+    /// Lets a process go on until it asks for something, or is done.
+    pub(in crate::tests) async fn step<T>(
+        &self,
+        process: usize,
+        mut future: Pin<&mut (impl Future<Output = T> + ?Sized)>,
+    ) -> Option<T> {
+        poll_fn(|context| {
+            self.lock().at_work = Some(process);
+            let polled = future.as_mut().poll(context);
+            self.lock().at_work = None;
+            match polled {
+                Poll::Ready(done) => Poll::Ready(Some(done)),
+                Poll::Pending if self.is_waiting(process) => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await
     }
 
     pub(super) fn is_waiting(&self, process: usize) -> bool {
@@ -80,7 +97,7 @@ impl Wire {
     }
 
     /// Takes what the process waits for.
-    pub(super) fn take(&self, process: usize) -> Option<Ticket> {
+    pub(in crate::tests) fn take(&self, process: usize) -> Option<Ticket> {
         self.lock().waiting.remove(&process)
     }
 
@@ -112,14 +129,14 @@ async fn wait(State(wire): State<Wire>, request: Request, next: Next) -> Respons
 
 impl Ticket {
     /// Lets the request through, which stays here to be let through again; its answer is kept back.
-    pub(super) async fn pass(&self) -> Response {
+    pub(in crate::tests) async fn pass(&self) -> Response {
         let body = Body::from(self.body.clone());
         let request = Request::from_parts(self.parts.clone(), body);
         self.next.clone().run(request).await
     }
 
     /// Answers whoever asked, if anybody is left.
-    pub(super) fn answer(self, response: Response) {
+    pub(in crate::tests) fn answer(self, response: Response) {
         let _nobody = self.asker.send(response);
     }
 }
