@@ -52,12 +52,14 @@ pub(super) enum Action {
     Late(usize),
 }
 
+/// What logs come to, by the run; none for one that ends with a commit that nobody would decide.
+type Logs = HashMap<(usize, Vec<Ask>), Option<Arc<Folded>>>;
+
 pub(super) struct Platform {
     pub(super) known: Known,
     pub(super) budgets: [(Node, Vec<Budget>); 3],
     pub(super) bug: Option<Bug>,
-    /// What logs come to; none for one that ends with a commit that nobody would decide.
-    pub(super) folded: Mutex<HashMap<(usize, Vec<Ask>), Option<Arc<Folded>>>>,
+    pub(super) folded: Mutex<Logs>,
 }
 
 impl Platform {
