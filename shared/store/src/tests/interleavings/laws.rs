@@ -90,6 +90,7 @@ impl Observed {
         for (node, ledger) in ledgers {
             let mut expected = Ledger {
                 left: ledger.left.clone(),
+                warned: ledger.warned.clone(),
                 ..Ledger::default()
             };
             for state in &states {
