@@ -38,7 +38,7 @@ use super::{NOW, json, sdk, tenant};
 use crate::{Config, Store};
 
 /// Interleavings of an ordinary run of the tests.
-const USUAL: u64 = 200;
+const USUAL: u64 = 100;
 /// Interleavings that share a table, each with a tenant of its own.
 const PER_TABLE: u64 = 50;
 

@@ -76,3 +76,18 @@ async fn a_ledger_can_be_read_by_who_does_not_know_that_a_budget_is_gone() {
     store.put_tenant(&new, Some(&old)).await.unwrap();
     assert_eq!(ledger(&store, &old).await, Ledger::default());
 }
+
+#[tokio::test]
+async fn nobody_warns_of_a_period_that_is_over() {
+    let World { store, .. } = world().await;
+    let acme = onboarded(&store, &[(Node::Tenant, vec![usd(100)])]).await;
+    let late = Warning {
+        node: Node::Tenant,
+        budget: usd(100),
+        period: Period::Day.number(NOW) - 1,
+        percent: 50,
+        spent: 50,
+    };
+    assert!(!store.warn(&acme.id, &late, NOW).await.unwrap());
+    assert_eq!(ledger(&store, &acme).await.warned, BTreeMap::new());
+}
