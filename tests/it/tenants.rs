@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -231,6 +232,49 @@ async fn a_budget_that_is_reached_parks_a_run_and_a_higher_one_lets_it_go_on() {
     }
     let charged = ["micro_usd", "tokens"].map(|unit| tenant["spent"][unit].as_u64().unwrap());
     assert_eq!(receipts, charged.into(), "receipts and ledger agree");
+}
+
+#[tokio::test]
+async fn of_five_runs_at_once_a_budget_lets_in_the_three_that_it_holds() {
+    const CENTS: u64 = 10_000;
+    let running = shared();
+    let client = onboard(running, "five-at-once", json!({"windows": []})).await;
+    let agent = worker(&client).await;
+    let budget = json!([{"period": "total", "unit": "micro_usd", "limit": 45 * CENTS}]);
+    set_budget(running, "five-at-once", budget)
+        .await
+        .expect(200);
+    let body = json!({
+        "agent": agent,
+        "input": "wait for 600 s",
+        "caps": {"micro_usd": 15 * CENTS},
+    });
+    let answers = join_all((0..5).map(|_| client.post("/v1/runs", &body))).await;
+    let (admitted, refused): (Vec<_>, Vec<_>) =
+        answers.iter().partition(|answer| answer.status == 202);
+    assert_eq!((admitted.len(), refused.len()), (3, 2), "{answers:?}");
+    for answer in refused {
+        answer.problem(402, "budget_reached");
+    }
+    let account = async || {
+        let accounts = client.get("/v1/budgets").await.expect(200);
+        let amount = |name: &str| accounts["items"][0][name]["micro_usd"].as_u64().unwrap();
+        let left = accounts["items"][0]["budgets"][0]["left"].as_u64().unwrap();
+        (left, amount("held"), amount("spent"))
+    };
+    assert_eq!(account().await, (0, 45 * CENTS, 0));
+
+    // One that ends gives back what it did not spend, and no more than that can be had.
+    let first = admitted[0].json()["id"].as_str().unwrap().to_owned();
+    client
+        .post(&format!("/v1/runs/{first}/cancel"), &json!({}))
+        .await;
+    let spent = client.ended(&first).await["totals"]["micro_usd"].clone();
+    let spent = spent.as_u64().unwrap();
+    assert_eq!(account().await, (15 * CENTS - spent, 30 * CENTS, spent));
+    let answers = join_all((0..2).map(|_| client.post("/v1/runs", &body))).await;
+    let (left, held, spent) = account().await;
+    assert_eq!(left + held + spent, 45 * CENTS, "{answers:?}");
 }
 
 #[tokio::test]

@@ -301,7 +301,7 @@ pub enum Denial {
 }
 
 /// The account of one node.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Ledger {
     /// Runs under way.
     pub active: u64,

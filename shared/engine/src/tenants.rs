@@ -131,9 +131,14 @@ impl Engine {
         Ok(tenant.is_some_and(|tenant| !tenant.is_active()))
     }
 
+    /// Has the next one who asks for the settings read them.
+    pub(crate) fn forget_tenant(&self, id: &TenantId) {
+        self.tenants.0.forget(id);
+    }
+
     /// The settings as they stand now.
     pub(crate) async fn tenant_anew(&self, id: &TenantId) -> Result<Option<Arc<Tenant>>, Error> {
-        self.tenants.0.forget(id);
+        self.forget_tenant(id);
         self.tenant(id).await
     }
 }

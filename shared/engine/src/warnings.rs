@@ -69,8 +69,11 @@ impl Engine {
             .iter()
             .filter_map(|budget| ledger.warning(node, budget, refuses));
         for warning in due {
-            if self.store.warn(&tenant.id, &warning, self.now()).await? {
+            if self.store.warn(tenant, &warning, self.now()).await? {
                 tell(&tenant.id, &warning);
+            } else {
+                // Another was quicker, or this one believes settings that are over.
+                self.forget_tenant(&tenant.id);
             }
         }
         Ok(())

@@ -156,6 +156,7 @@ fn is_throttle(code: &str) -> bool {
             | "ThrottlingException"
             | "Throttling"
             | "TransactionInProgressException"
+            | "TransactionConflictException"
             | "SlowDown"
     )
 }

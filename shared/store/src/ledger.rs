@@ -6,21 +6,24 @@
 //! those of [`domain::budget::Ledger`], which the tests hold this against.
 
 mod settings;
+mod warnings;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use domain::budget::{Amount, Budget, Denial, Entry, Ledger, Node, Period, Unit, Warning};
+use domain::budget::{Amount, Budget, Denial, Entry, Ledger, Node, Period, Unit};
 use domain::id::{RunId, TenantId};
 use domain::tenant::Tenant;
 use domain::time::At;
-use serde_json::json;
 
-use crate::audit::Act;
 use crate::item::{Item, Read, number};
 use crate::key::{Key, waiting_partition};
 use crate::table::{Outcome, Range, Refusal, Sort, Write};
 use crate::{Error, Store};
 
 pub(crate) use settings::settings;
+use warnings::warned;
+
+/// The condition on the tenant's ledger that its settings are those of a decision.
+const UNCHANGED: &str = "tenant_revision = :revision";
 
 /// What a commit changes in the ledgers of its run's nodes, and under which settings that was decided.
 #[derive(Clone, Debug)]
@@ -60,8 +63,8 @@ pub(crate) enum Verdict {
     Denied(Denial),
     Stale,
     Redefined,
-    /// A period began: these ledgers have to be renewed first; none when they are ahead of our clock.
-    Renew(Vec<Write>),
+    /// A period began: these transactions renew the ledgers first; none when they are ahead of our clock.
+    Renew(Vec<Vec<Write>>),
     /// Nothing but that runs wait for their turn.
     Waiting,
     /// This ledger refused nothing.
@@ -106,7 +109,7 @@ impl Charge<'_> {
             add(left(budget), entry.change(budget.unit));
         }
         if *node == Node::Tenant {
-            conditions.push("tenant_revision = :revision".to_owned());
+            conditions.push(UNCHANGED.to_owned());
             values.push((":revision".to_owned(), number(self.tenant.revision)));
             match self.definitions {
                 None => {}
@@ -260,7 +263,7 @@ impl Charge<'_> {
         Ok(Verdict::Waiting)
     }
 
-    /// Begins a period: what is held stays held.
+    /// Begins a period: what is held stays held. Under these settings, or not at all: their limits would outlive them.
     fn renewal(
         &self,
         node: &Node,
@@ -268,7 +271,7 @@ impl Charge<'_> {
         from: u64,
         to: u64,
         budgets: &[&Budget],
-    ) -> Write {
+    ) -> Vec<Write> {
         let name = name_of(period);
         let mut sets = vec![format!("{name} = :to")];
         let mut limits = Vec::new();
@@ -284,19 +287,27 @@ impl Charge<'_> {
                 number(budget.limit),
             ));
         }
-        let mut condition = format!("{name} = :from");
-        if *node == Node::Tenant {
-            condition.push_str(" AND tenant_revision = :revision");
-            limits.push((":revision".to_owned(), number(self.tenant.revision)));
-        }
+        let condition = format!("{name} = :from");
         let key = Key::ledger(&self.tenant.id, node);
         let write = Write::update(key, format!("SET {}", sets.join(", ")), condition)
             .with(":from", number(from))
             .with(":to", number(to));
-        limits
+        let write = limits
             .into_iter()
-            .fold(write, |write, (name, value)| write.with(name, value))
+            .fold(write, |write, (name, value)| write.with(name, value));
+        under(self.tenant, node, write)
     }
+}
+
+/// A write to a node's ledger that is made under these settings of the tenant, or not at all.
+fn under(tenant: &Tenant, node: &Node, write: Write) -> Vec<Write> {
+    let revision = number(tenant.revision);
+    if *node == Node::Tenant {
+        return vec![write.and(UNCHANGED).with(":revision", revision)];
+    }
+    let ledger = Key::ledger(&tenant.id, &Node::Tenant);
+    let check = Write::check(ledger, UNCHANGED).with(":revision", revision);
+    vec![write, check]
 }
 
 /// The periods that the ledgers count in, where they are ahead of our clock.
@@ -325,63 +336,8 @@ impl Store {
     /// # Errors
     /// Those of the table.
     pub async fn ledger(&self, tenant: &Tenant, node: &Node) -> Result<Option<Ledger>, Error> {
-        let Some(item) = self.get(Key::ledger(&tenant.id, node), true).await? else {
-            return Ok(None);
-        };
-        let count = |name: &str| item.find_number(name).unwrap_or(0);
-        let amount = |of: fn(Unit) -> String| Amount {
-            micro_usd: count(&of(Unit::MicroUsd)),
-            tokens: count(&of(Unit::Tokens)),
-        };
-        let mut ledger = Ledger {
-            active: count("runs_active"),
-            waiting: count("runs_waiting"),
-            held: amount(held),
-            spent: amount(spent),
-            ..Ledger::default()
-        };
-        for budget in tenant.budgets_of(node) {
-            let key = (budget.period, budget.unit);
-            if let Some(period) = item.find_number(name_of(budget.period)) {
-                let left = integer(&item, &left(budget))?;
-                ledger.left.insert(key, (period, left));
-            }
-            if let Some(mark) = item.find_number(&warned(budget)) {
-                ledger.warned.insert(key, mark);
-            }
-        }
-        Ok(Some(ledger))
-    }
-
-    /// Notes a warning in the ledger and in the tenant's audit trail, in one transaction. False when it was given already,
-    /// or the period is over.
-    ///
-    /// # Errors
-    /// Those of the table.
-    pub async fn warn(&self, tenant: &TenantId, warning: &Warning, now: At) -> Result<bool, Error> {
-        let budget = &warning.budget;
-        let (name, period) = (warned(budget), name_of(budget.period));
-        let write = Write::update(
-            Key::ledger(tenant, &warning.node),
-            format!("SET {name} = :mark"),
-            format!("{period} = :period AND (attribute_not_exists({name}) OR {name} < :mark)"),
-        )
-        .with(":mark", number(warning.mark()))
-        .with(":period", number(warning.period));
-        let act = Act {
-            tenant,
-            action: "budget.warned",
-            subject: format!("budget:{}", warning.node),
-            state: json!({
-                "percent": warning.percent,
-                "period": budget.period,
-                "unit": budget.unit,
-                "limit": budget.limit,
-                "spent": warning.spent,
-            }),
-            at: now,
-        };
-        Ok(self.transact_audited(&act, &[write]).await?.is_ok())
+        let item = self.get(Key::ledger(&tenant.id, node), true).await?;
+        item.map(|item| read(tenant, node, &item)).transpose()
     }
 
     /// How often the tenant's definitions were changed. Strongly consistent.
@@ -439,14 +395,43 @@ impl Store {
     }
 
     /// Renews ledgers whose period is over. Somebody else may have been quicker.
-    pub(crate) async fn renew_ledgers(&self, renewals: Vec<Write>) -> Result<(), Error> {
+    pub(crate) async fn renew_ledgers(&self, renewals: Vec<Vec<Write>>) -> Result<(), Error> {
         for renewal in renewals {
-            match self.put(renewal).await? {
+            match self.transact(renewal).await? {
                 Outcome::Done | Outcome::Refused(_) | Outcome::Conflict => {}
             }
         }
         Ok(())
     }
+}
+
+/// A node's ledger as its item says.
+pub(crate) fn read(tenant: &Tenant, node: &Node, item: &Item) -> Result<Ledger, Error> {
+    let count = |name: &str| item.find_number(name).unwrap_or(0);
+    let amount = |of: fn(Unit) -> String| Amount {
+        micro_usd: count(&of(Unit::MicroUsd)),
+        tokens: count(&of(Unit::Tokens)),
+    };
+    let mut ledger = Ledger {
+        active: count("runs_active"),
+        waiting: count("runs_waiting"),
+        held: amount(held),
+        spent: amount(spent),
+        ..Ledger::default()
+    };
+    for budget in tenant.budgets_of(node) {
+        let key = (budget.period, budget.unit);
+        // Who believes settings that have changed since may ask for a budget that is no longer kept.
+        let left = left(budget);
+        let period = item.find_number(name_of(budget.period));
+        if let Some(period) = period.filter(|_| item.contains_key(&left)) {
+            ledger.left.insert(key, (period, integer(item, &left)?));
+        }
+        if let Some(mark) = item.find_number(&warned(budget)) {
+            ledger.warned.insert(key, mark);
+        }
+    }
+    Ok(ledger)
 }
 
 fn held(unit: Unit) -> String {
@@ -459,11 +444,6 @@ fn spent(unit: Unit) -> String {
 
 fn left(budget: &Budget) -> String {
     format!("left_{}_{}", budget.period.as_str(), budget.unit.as_str())
-}
-
-/// The attribute that holds the mark of a budget's last warning.
-fn warned(budget: &Budget) -> String {
-    format!("warned_{}_{}", budget.period.as_str(), budget.unit.as_str())
 }
 
 fn name_of(period: Period) -> &'static str {

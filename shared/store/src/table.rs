@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::operation::query::QueryOutput;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, ConsumedCapacity, Delete, Put, ReturnConsumedCapacity,
+    AttributeValue, ConditionCheck, ConsumedCapacity, Delete, Put, ReturnConsumedCapacity,
     ReturnValuesOnConditionCheckFailure, Select, TransactWriteItem, Update,
 };
 
@@ -38,6 +38,8 @@ enum Act {
     Update(Key, String),
     /// Removes it.
     Delete(Key),
+    /// Leaves it as it is: only the condition counts.
+    Check(Key),
 }
 
 /// The condition that there is no such item yet.
@@ -63,6 +65,20 @@ impl Write {
     /// Removes the item, if it is there.
     pub(crate) fn delete(key: Key) -> Self {
         Self::of(Act::Delete(key), None)
+    }
+
+    /// Writes nothing, but has the transaction that it belongs to refused unless `condition` holds.
+    pub(crate) fn check(key: Key, condition: &'static str) -> Self {
+        Self::of(Act::Check(key), Some(Cow::Borrowed(condition)))
+    }
+
+    /// Only if `condition` holds as well.
+    pub(crate) fn and(mut self, condition: &'static str) -> Self {
+        self.condition = Some(match self.condition {
+            Some(first) => Cow::Owned(format!("{first} AND {condition}")),
+            None => Cow::Borrowed(condition),
+        });
+        self
     }
 
     fn of(act: Act, condition: Option<Cow<'static, str>>) -> Self {
@@ -366,6 +382,16 @@ impl Store {
                     .set_expression_attribute_values(values)
                     .build();
                 item.delete(delete.expect("a deletion has a table and a key"))
+            }
+            Act::Check(key) => {
+                let check = ConditionCheck::builder()
+                    .table_name(table)
+                    .set_key(Some(keyed(key, 0)))
+                    .set_condition_expression(condition)
+                    .set_return_values_on_condition_check_failure(told)
+                    .set_expression_attribute_values(values)
+                    .build();
+                item.condition_check(check.expect("a check has a table, a key and a condition"))
             }
         }
         .build()

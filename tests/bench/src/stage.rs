@@ -11,6 +11,7 @@ use dev::{Cloud, CloudConfig, Keys, Launch, Platform};
 use domain::agent::Agent;
 use domain::id::{AgentId, RunId, TenantId};
 use domain::run::Status;
+use domain::tenant::Tenant;
 use futures_util::{StreamExt as _, stream};
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
@@ -115,12 +116,21 @@ impl Spent {
 impl Stage {
     /// Starts the platform in memory, with the function binaries in this folder; with one event per process when `classic`.
     pub(crate) async fn start(binaries: &Path, classic: bool) -> anyhow::Result<Self> {
+        Self::start_with(binaries, classic, |_| {}).await
+    }
+
+    /// The same, with these changes of the demo tenant's settings.
+    pub(crate) async fn start_with(
+        binaries: &Path,
+        classic: bool,
+        change: impl FnOnce(&mut Tenant),
+    ) -> anyhow::Result<Self> {
         let cloud = Cloud::open(None, CloudConfig::default()).await?;
         let engine = cloud.engine(None);
         let (store, now) = (engine.store.clone(), engine.now());
         let keys = Keys::seed(&store, None, now).await?;
         let tenant = TenantId::parse(dev::TENANT)?;
-        unlimit(&store, &tenant).await?;
+        unlimit(&store, &tenant, change).await?;
         for (id, model) in AGENTS {
             let agent: Agent =
                 serde_json::from_value(json!({"model": model, "tools": ["calculator"]}))?;
@@ -330,8 +340,12 @@ fn launch(binaries: &Path, classic: bool) -> Launch {
     }
 }
 
-/// Widens the demo tenant's limits, so that they are counted and never reached.
-async fn unlimit(store: &Store, id: &TenantId) -> anyhow::Result<()> {
+/// Widens the demo tenant's limits, so that they are counted and never reached, and changes what else is to be.
+async fn unlimit(
+    store: &Store,
+    id: &TenantId,
+    change: impl FnOnce(&mut Tenant),
+) -> anyhow::Result<()> {
     let old = store
         .tenant(id)
         .await?
@@ -343,6 +357,7 @@ async fn unlimit(store: &Store, id: &TenantId) -> anyhow::Result<()> {
     }
     new.overrides.windows = Some(windows);
     new.overrides.concurrent_runs = Some(100_000);
+    change(&mut new);
     new.revision += 1;
     store.put_tenant(&new, Some(&old)).await?;
     Ok(())

@@ -66,7 +66,8 @@ pub(crate) async fn measure(
     Ok(())
 }
 
-async fn mixed(stage: &Stage, requests: u64) -> anyhow::Result<()> {
+/// So many requests, of which every fifth creates a run.
+pub(crate) async fn mixed(stage: &Stage, requests: u64) -> anyhow::Result<()> {
     let known = stage.create(AGENT, true).await?.id;
     let known = known.as_str();
     let calls = (0..requests).map(|number| async move {

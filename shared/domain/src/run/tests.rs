@@ -1,5 +1,6 @@
 //! Scripts of a run, read top to bottom, and what holds for every run.
 
+mod checked;
 mod failures;
 mod handover;
 mod laws;

@@ -70,12 +70,14 @@ fn setting(old: Option<&Tenant>, new: &Tenant, node: &Node) -> Option<Write> {
             removes.extend([left(budget), warned(budget)]);
         }
     }
-    let mut condition = "attribute_not_exists(tenant_revision)".to_owned();
+    // The others change together with the tenant's, whose condition speaks for all.
+    let mut condition = None;
     if *node == Node::Tenant {
         sets.push("tenant_revision = :revision".to_owned());
         values.push((":revision".to_owned(), number(new.revision)));
+        condition = Some("attribute_not_exists(tenant_revision)");
         if let Some(old) = old {
-            condition = "tenant_revision = :old_revision".to_owned();
+            condition = Some("tenant_revision = :old_revision");
             values.push((":old_revision".to_owned(), number(old.revision)));
         }
     }
@@ -84,8 +86,12 @@ fn setting(old: Option<&Tenant>, new: &Tenant, node: &Node) -> Option<Write> {
         expression.push_str(" REMOVE ");
         expression.push_str(&removes.join(", "));
     }
-    let write =
-        Write::update(Key::ledger(&new.id, node), expression, condition).with(":none", number(0));
+    let key = Key::ledger(&new.id, node);
+    let write = match condition {
+        Some(condition) => Write::update(key, expression, condition.to_owned()),
+        None => Write::update_always(key, expression),
+    };
+    let write = write.with(":none", number(0));
     Some(
         values
             .into_iter()

@@ -1,8 +1,12 @@
 //! Ledgers against the local table: no budget is ever passed, and what is reserved comes back once.
 
+mod definitions;
+mod periods;
+mod warnings;
+
 use std::collections::BTreeMap;
 
-use domain::budget::{Amount, Budget, Denial, Entry, Ledger, Node, Period, Unit, Warning};
+use domain::budget::{Amount, Budget, Denial, Entry, Ledger, Node, Period, Unit};
 use domain::run::Admission;
 use domain::tenant::Tenant;
 use futures_util::future::join_all;
@@ -22,11 +26,11 @@ fn budget(period: Period, unit: Unit, limit: u64) -> Budget {
     }
 }
 
-fn usd(limit: u64) -> Budget {
+pub(super) fn usd(limit: u64) -> Budget {
     budget(Period::Day, Unit::MicroUsd, limit)
 }
 
-fn account(id: &str, budgets: &[(Node, Vec<Budget>)]) -> Tenant {
+pub(super) fn account(id: &str, budgets: &[(Node, Vec<Budget>)]) -> Tenant {
     Tenant {
         id: tenant(id),
         name: id.to_owned(),
@@ -46,7 +50,7 @@ async fn onboarded(store: &Store, budgets: &[(Node, Vec<Budget>)]) -> Tenant {
     account
 }
 
-fn money(micro_usd: u64) -> Amount {
+pub(super) fn money(micro_usd: u64) -> Amount {
     Amount {
         micro_usd,
         tokens: micro_usd,
@@ -54,7 +58,7 @@ fn money(micro_usd: u64) -> Amount {
 }
 
 /// Writes a run that reserves `grant`, or waits when that is nothing, under `most` runs and `most` waiting ones.
-async fn begin(
+pub(super) async fn begin(
     store: &Store,
     of: &Tenant,
     n: u8,
@@ -409,93 +413,4 @@ async fn the_table_keeps_ledgers_by_the_rules_of_the_domain() {
         }
         assert_eq!(ledger(&store, &acme).await, model);
     }
-}
-
-#[tokio::test]
-async fn a_run_of_an_agent_that_changed_since_it_was_read_is_not_created() {
-    let World { store, .. } = world().await;
-    let acme = onboarded(&store, &[]).await;
-    let clerk = AgentId::parse("clerk").unwrap();
-    let latest = || async {
-        let latest = store.latest_agent(&acme.id, &clerk, NOW).await.unwrap();
-        latest.map(|latest| (latest.version.version, latest.definitions))
-    };
-    let put = |system: &str| {
-        let agent = serde_json::from_value(json!({"model": "local.echo", "system": system}));
-        let (store, acme, clerk) = (&store, &acme.id, &clerk);
-        async move {
-            let agent = agent.unwrap();
-            store.put_agent(acme, clerk, &agent, NOW).await.unwrap()
-        }
-    };
-    let begin = |n, definitions| {
-        let (store, acme) = (&store, &acme);
-        async move {
-            begin_if(store, acme, n, 1, (10, 10), NOW, definitions)
-                .await
-                .1
-        }
-    };
-    assert_eq!(latest().await, None);
-    put("one").await;
-    assert_eq!(latest().await, Some((1, 1)), "absence is not remembered");
-    put("two").await;
-    assert_eq!(latest().await, Some((1, 1)), "as if another process had");
-    assert_eq!(begin(1, Some(1)).await, Creation::Redefined);
-    store.forget_agent(&acme.id, &clerk);
-    assert_eq!(latest().await, Some((2, 2)));
-    assert_eq!(begin(1, Some(2)).await, Creation::New);
-
-    store.archive_agent(&acme.id, &clerk, NOW).await.unwrap();
-    assert_eq!(begin(2, Some(2)).await, Creation::Redefined);
-    assert_eq!(begin(2, Some(0)).await, Creation::Redefined);
-    assert_eq!(begin(2, None).await, Creation::New, "who read nothing");
-}
-
-#[tokio::test]
-async fn a_warning_is_given_by_one_and_anew_when_the_limit_is_another() {
-    let World { store, .. } = world().await;
-    let tenant = onboarded(&store, &[(Node::Tenant, vec![usd(1_000)])]).await;
-    let warning = Warning {
-        node: Node::Tenant,
-        budget: usd(1_000),
-        period: Period::Day.number(NOW),
-        percent: 80,
-        spent: 812,
-    };
-    let warn = |warning: Warning| {
-        let (store, id) = (store.clone(), tenant.id.clone());
-        async move { store.warn(&id, &warning, NOW).await.unwrap() }
-    };
-    let both = tokio::join!(warn(warning.clone()), warn(warning.clone()));
-    assert!(both.0 != both.1, "one of two at once: {both:?}");
-    let lower = Warning {
-        percent: 50,
-        ..warning.clone()
-    };
-    assert!(!warn(lower.clone()).await, "that is passed");
-    let over = Warning {
-        period: warning.period - 1,
-        percent: 100,
-        ..warning.clone()
-    };
-    assert!(!warn(over).await, "that day is over");
-    let known = ledger(&store, &tenant).await;
-    assert_eq!(known.warned_of(&usd(1_000)), Some(80));
-    let trail = store.audit(&tenant.id, 0, 100).await.unwrap();
-    let told: Vec<_> = trail.items.iter().map(|entry| &entry.change).collect();
-    let told = told
-        .iter()
-        .filter(|change| change.action == "budget.warned");
-    let told: Vec<_> = told.collect();
-    assert_eq!(told.len(), 1);
-    assert_eq!(told[0].subject, "budget:tenant");
-    assert_eq!(told[0].state["spent"], 812);
-
-    let mut raised = tenant.clone();
-    raised.budgets = [(Node::Tenant, vec![usd(2_000)])].into();
-    raised.revision += 1;
-    store.put_tenant(&raised, Some(&tenant)).await.unwrap();
-    assert_eq!(ledger(&store, &raised).await.warned_of(&usd(2_000)), None);
-    assert!(warn(lower).await, "half of the new limit is told again");
 }
