@@ -85,10 +85,9 @@ pub(crate) async fn own(who: As<AuditRead>, params: Params) -> Result<Json<List<
 )]
 pub(crate) async fn own_checkpoints(
     who: As<AuditRead>,
-    State(api): State<Api>,
     params: Params,
 ) -> Result<Json<List<Checkpoint>>, Problem> {
-    checkpoints(&api, &who.tenant, &params).await
+    checkpoints(&who.api, &who.tenant, &params).await
 }
 
 /// Read a tenant's audit trail
