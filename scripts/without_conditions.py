@@ -29,6 +29,7 @@ SHOULD_NOTICE = {
     "ledger/warnings.rs": ["ledgers"],
     "tenant.rs": ["ledgers", "audit"],
     "audit.rs": ["audit"],
+    "checkpoint.rs": ["checkpoints"],
     "agent.rs": ["agents"],
     "api_key.rs": ["agents", "audit"],
     "claim.rs": ["runs", "lists"],
@@ -79,6 +80,7 @@ OPEN = "attribute_not_exists(pk) OR open_window < :w"
 WATCHED = "watch_sk = :from AND begins_with(list_pk, :status)"
 NOT_REVOKED = "attribute_not_exists(pk) OR (tenant = :tenant AND attribute_not_exists(revoked_at))"
 WARNED = made("{period} = :period AND (attribute_not_exists({name}) OR {name} < :mark)")
+COVERED = "(attribute_not_exists(covered_number) OR covered_number < :from)"
 # Two lines of source each, of which a text is made that stands on one.
 LEASE = "attribute_not_exists(fence) OR fence < :fence {}OR (driver = :driver AND fence = :fence)"
 CALL = "attribute_not_exists(fence) OR fence < :fence {}OR (fence = :fence AND (driver = :driver OR seen_at <= :dead))"
@@ -170,7 +172,25 @@ CONDITIONS = [
     literal("the first ledger of a tenant", "ledger/settings.rs", "attribute_not_exists(tenant_revision)"),
     literal("a ledger follows its tenant", "ledger/settings.rs", "tenant_revision = :old_revision"),
     absent("a link of the audit trail stands for ever", "audit.rs", "Write::new(link, Some(ABSENT))"),
-    absent("the audit trail begins once", "audit.rs", "Write::new(moved, Some(ABSENT))"),
+    (
+        "the audit trail begins once",
+        "audit.rs",
+        "Write::update(key, set.to_owned(), ABSENT.to_owned())",
+        "ABSENT.to_owned()",
+        text(always("attribute_not_exists(pk)")) + ".to_owned()",
+    ),
+    absent("a refusal is told once a minute", "audit.rs", "Write::new(note, Some(ABSENT))"),
+    absent("a checkpoint is planned once", "checkpoint.rs", "Write::new(item, Some(ABSENT))"),
+    literal("a checkpoint is stored as it was planned", "checkpoint.rs", "last_entry = :to"),
+    literal("a checkpoint is the next one", "checkpoint.rs", COVERED),
+    (
+        "a trail with entries beyond its checkpoint waits",
+        "checkpoint.rs",
+        made("{is_next} AND tip_number = :to"),
+        made("{is_next} AND tip_number = :to"),
+        made(f"{{is_next}} AND {always('tip_number = :to')}"),
+    ),
+    literal("a trail is postponed as it was found", "checkpoint.rs", "watch_sk = :from"),
     literal("the audit trail is one chain", "audit.rs", "tip_number = :number AND tip_hash = :hash"),
     absent("a version of an agent stands for ever", "agent.rs", "writes.push(Write::new(item, Some(ABSENT)))"),
     absent("an agent begins once", "agent.rs", "None => Write::new(item, Some(ABSENT))"),

@@ -3,6 +3,7 @@
 //! Everything is real but AWS: the release binaries of the functions run as processes over the local cloud, and CPU time is
 //! what the kernel charges to them. The stand-ins and the load generator run in this process and are reported apart.
 
+mod fair;
 mod limits;
 mod line;
 mod load;
@@ -68,6 +69,8 @@ enum Part {
     Spike,
     /// A thousand runs at once of a tenant that may have a hundred under way.
     Line,
+    /// What a tenant with 5,000 runs means to another one's wait.
+    Fair,
     /// What rate limits and budgets cost: W2 with both, with one of them and with neither.
     Limits,
     /// A process from its start to its first poll; the first call over TLS.
@@ -115,6 +118,15 @@ async fn measure(args: &Args, binaries: &std::path::Path) -> anyhow::Result<Repo
     if asked(Part::Limits) {
         limits::measure(binaries, args.runs, &mut report).await?;
     }
+    if asked(Part::Fair) {
+        let stage = Stage::start_with(binaries, false, |tenant| {
+            tenant.overrides.concurrent_runs = Some(fair::PLACES);
+            tenant.overrides.waiting_runs = Some(10_000);
+        });
+        let stage = stage.await?;
+        fair::measure(&stage, &mut report).await?;
+        stage.platform.stop().await;
+    }
     // Each on a platform of its own: what one leaves in the table slows down the next.
     for part in [Part::W1, Part::W2, Part::Spike, Part::Line] {
         if !asked(part) {
@@ -126,7 +138,7 @@ async fn measure(args: &Args, binaries: &std::path::Path) -> anyhow::Result<Repo
             Part::W2 => w2::measure(&stage, args.runs * 5 / 2, &mut report).await?,
             Part::Spike => spike::measure(&stage, &mut report).await?,
             Part::Line => line::measure(&stage, &mut report).await?,
-            Part::Start | Part::Memory | Part::Size | Part::Limits => {}
+            Part::Start | Part::Memory | Part::Size | Part::Limits | Part::Fair => {}
         }
         stage.platform.stop().await;
     }

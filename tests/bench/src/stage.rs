@@ -10,7 +10,7 @@ use anyhow::{Context, bail, ensure};
 use dev::{Cloud, CloudConfig, Keys, Launch, Platform};
 use domain::agent::Agent;
 use domain::id::{AgentId, RunId, TenantId};
-use domain::run::Status;
+use domain::run::{Head, Status};
 use domain::tenant::Tenant;
 use futures_util::{StreamExt as _, stream};
 use reqwest::{Method, StatusCode};
@@ -27,7 +27,11 @@ pub(crate) const STEPS: u32 = 5;
 /// Input that makes `local.tools` take that many steps.
 const INPUT: &str = "count to 4";
 /// Agents: id and model.
-const AGENTS: [(&str, &str); 2] = [("w1", "local.tools"), ("w1-50ms", "local.tools-50")];
+const AGENTS: [(&str, &str); 3] = [
+    ("w1", "local.tools"),
+    ("w1-50ms", "local.tools-50"),
+    ("w1-500ms", "local.tools-500"),
+];
 /// Transactions of a run that comes by the queue: at its creation, when it is taken up, and at its end.
 pub(crate) const QUEUED: u64 = 3;
 /// Errors of functions that are shown.
@@ -41,6 +45,16 @@ pub(crate) struct Stage {
     store: Store,
     tenant: TenantId,
     client: reqwest::Client,
+    key: String,
+    operator_key: String,
+}
+
+/// Another tenant of the same platform, with an agent that answers at once.
+pub(crate) struct Guest {
+    tenant: TenantId,
+    store: Store,
+    client: reqwest::Client,
+    url: String,
     key: String,
 }
 
@@ -148,6 +162,30 @@ impl Stage {
             tenant,
             client,
             key: keys.api_key,
+            operator_key: keys.operator_key,
+        })
+    }
+
+    /// Onboards another tenant, as an operator does.
+    pub(crate) async fn guest(&self, id: &str) -> anyhow::Result<Guest> {
+        let url = &self.platform.url;
+        let post = |path: &str, key: &str, body: Value| {
+            let request = self.client.post(format!("{url}{path}"));
+            answer(request.bearer_auth(key).json(&body), StatusCode::CREATED)
+        };
+        let tenant = json!({"id": id, "name": id, "tier": "enterprise"});
+        let _tenant: Value = post("/v1/admin/tenants", &self.operator_key, tenant).await?;
+        let keys = format!("/v1/admin/tenants/{id}/keys");
+        let issued: Value = post(&keys, &self.operator_key, json!({"label": "bench"})).await?;
+        let agent = json!({"model": "local.echo"});
+        let key = issued["key"].as_str().context("the key is told once")?;
+        let _agent: Value = post("/v1/agents/echo", key, agent).await?;
+        Ok(Guest {
+            tenant: TenantId::parse(id)?,
+            store: self.store.clone(),
+            client: self.client.clone(),
+            url: url.clone(),
+            key: key.to_owned(),
         })
     }
 
@@ -303,6 +341,25 @@ impl Stage {
             return Ok((Status::Queued, 0));
         };
         Ok((head.status, head.totals.steps))
+    }
+}
+
+impl Guest {
+    /// Creates a run.
+    pub(crate) async fn create(&self) -> anyhow::Result<String> {
+        let request = self.client.post(format!("{}/v1/runs", self.url));
+        let body = json!({"agent": "echo", "input": INPUT});
+        let request = request.bearer_auth(&self.key).json(&body);
+        let run: Run = answer(request, StatusCode::ACCEPTED).await?;
+        Ok(run.id)
+    }
+
+    /// Reads a run as the table has it.
+    pub(crate) async fn head(&self, run: &str) -> anyhow::Result<Head> {
+        let run = RunId::parse(run)?;
+        let read = self.store.read(&self.tenant, &run, true).await?;
+        let (head, _) = read.context("a run that was created is there")?;
+        Ok(head)
     }
 }
 
