@@ -10,6 +10,7 @@ mod archive;
 mod audit;
 mod bad_input;
 mod client;
+mod closing;
 mod crashes;
 mod events;
 mod faults;

@@ -25,6 +25,8 @@ use crate::platform::{onboard, within};
 
 /// How often the janitor looks (template: every minute).
 const JANITOR_EVERY_MS: u64 = 60_000;
+/// How long the janitor works on closings then (`functions/janitor`).
+const JANITOR: Duration = Duration::from_secs(20);
 /// How far time jumps at once.
 const JUMP: Duration = Duration::from_secs(1);
 /// What those get who are at work, between two looks whether they still are.
@@ -209,6 +211,7 @@ impl World {
             self.swept_at.store(now, Ordering::Relaxed);
             // What fails now is looked at again in a minute.
             let _swept = self.engine().sweep().await;
+            let _worked = self.engine().work_on_closings(JANITOR).await;
         }
     }
 

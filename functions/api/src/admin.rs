@@ -1,11 +1,12 @@
 //! The operator's routes: tenants, their keys and budgets, and the tiers.
 
 pub(crate) mod budgets;
+pub(crate) mod closing;
 pub(crate) mod keys;
 pub(crate) mod tenants;
 
 use domain::id::TenantId;
-use domain::tenant::Tenant;
+use domain::tenant::{Standing, Tenant};
 use engine::Error;
 
 use crate::{Api, Problem};
@@ -19,6 +20,15 @@ pub(crate) async fn find(api: &Api, id: &TenantId) -> Result<Tenant, Problem> {
     found.ok_or(Problem::NotFound)
 }
 
+/// A tenant as it stands now, if anything of it may change.
+pub(crate) async fn find_open(api: &Api, id: &TenantId) -> Result<Tenant, Problem> {
+    let tenant = find(api, id).await?;
+    if tenant.standing == Standing::Closing {
+        return Err(Problem::TenantClosing);
+    }
+    Ok(tenant)
+}
+
 /// Changes a tenant and has its runs do what it says now. A change that changes nothing does the latter too: whoever asked
 /// before may have died in between.
 async fn change(
@@ -27,7 +37,7 @@ async fn change(
     change: impl Fn(&mut Tenant) -> Result<(), Problem>,
 ) -> Result<Tenant, Problem> {
     for _ in 0..MAX_RACES {
-        let old = find(api, id).await?;
+        let old = find_open(api, id).await?;
         let mut new = old.clone();
         change(&mut new)?;
         if new == old {

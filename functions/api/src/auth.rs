@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use domain::id::{KeyId, ProjectId, TenantId};
-use domain::tenant::Tenant;
+use domain::tenant::{Standing, Tenant};
 use domain::time::At;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
@@ -104,6 +104,9 @@ impl<S: Scope> FromRequestParts<Api> for As<S> {
         // The key of a tenant that is gone is as good as none.
         let settings = api.engine.tenant(&key.tenant).await?;
         let settings = settings.ok_or(Problem::Unauthenticated)?;
+        if settings.standing == Standing::Closing {
+            return Err(Problem::TenantClosed);
+        }
         limit::pass(parts, &api, &settings, &key.id).await?;
         has::<S>(&key)?;
         Ok(Self {

@@ -62,7 +62,11 @@ pub enum Problem {
     BudgetReached(String),
     /// The tenant is suspended.
     TenantSuspended,
-    /// Another tenant has this id.
+    /// The tenant of the key is being closed.
+    TenantClosed,
+    /// What is to change belongs to a tenant that is being closed.
+    TenantClosing,
+    /// Another tenant has this id, or had it.
     TenantExists,
     /// The key that is to be rotated holds no longer.
     KeyOver,
@@ -208,6 +212,8 @@ impl Problem {
                 "A budget has nothing left",
             ),
             Self::TenantSuspended => (S::FORBIDDEN, "tenant_suspended", "The tenant is suspended"),
+            Self::TenantClosed => (S::FORBIDDEN, "tenant_closed", "The tenant is being closed"),
+            Self::TenantClosing => (S::CONFLICT, "tenant_closing", "The tenant is being closed"),
             Self::TenantExists => (S::CONFLICT, "tenant_exists", "Another tenant has this id"),
             Self::KeyOver => (S::CONFLICT, "key_over", "The key holds no longer"),
             Self::RateLimited(_) => (S::TOO_MANY_REQUESTS, "rate_limited", "Too many requests"),
@@ -270,6 +276,10 @@ impl Problem {
             Self::LineFull => "Send it again when some of them have ended.",
             Self::BudgetReached(which) => return Some(which.clone()),
             Self::TenantSuspended => "No run begins and none goes on until the operator lets it.",
+            Self::TenantClosed => "Its keys open nothing any longer.",
+            Self::TenantClosing => {
+                "Nothing of it changes any more; until deletion begins it can be resumed."
+            }
             Self::TenantExists => "Ids are for ever; choose another one.",
             Self::KeyOver => "It was revoked or has expired; issue a new one.",
             Self::RateLimited(_) => "Send it again after as many seconds as `Retry-After` says.",

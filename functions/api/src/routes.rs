@@ -6,7 +6,7 @@ use axum::routing::{get, post, put};
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 
-use crate::admin::{budgets, keys, tenants};
+use crate::admin::{budgets, closing, keys, tenants};
 use crate::{Api, agents, audit, create, edge, events, health, runs, usage};
 
 /// The OpenAPI 3.1 document of every route. A file, since making it costs more at each cold start than all else the API does
@@ -95,6 +95,7 @@ fn admin() -> Router<Api> {
         )
         .route("/v1/admin/tenants/{tenant}/suspend", post(tenants::suspend))
         .route("/v1/admin/tenants/{tenant}/resume", post(tenants::resume))
+        .route("/v1/admin/tenants/{tenant}/close", post(closing::close))
         .route(
             "/v1/admin/tenants/{tenant}/keys",
             post(keys::create).get(keys::list),

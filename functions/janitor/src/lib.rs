@@ -1,22 +1,28 @@
 //! The sweeps queue in, at the instants at which runs may be stuck, and a schedule, once a minute: wakes runs that are stuck.
-//! Once a minute it also tells how full the queues are, and makes the checkpoints of audit trails that are due.
+//! Once a minute it also tells how full the queues are, and makes the checkpoints of audit trails that are due. Tenants
+//! are closed here, too, a few seconds at a time.
 
 mod archive;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 pub use archive::{Archived, Error as ArchiveError, archive};
-use aws_lambda_events::sqs::SqsEvent;
+use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
 use domain::run::Lane;
 use engine::{Engine, Error, Swept};
 use lambda_runtime::{LambdaEvent, service_fn};
-use queue::{Message as _, SweepMessage};
+use queue::{ClosingMessage, Malformed, Message as _, SweepMessage};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use telemetry::{Gauges, Unit};
 
 /// How long a tick sees to audit trails at most: an invocation that runs out of time ends the process, and sweeps with it.
 const ARCHIVING: Duration = Duration::from_secs(30);
+/// How long a message has closings worked on: not longer, since runs that are stuck are to be noticed within 30 s.
+const CLOSING: Duration = Duration::from_secs(5);
+/// How long a tick does, which holds up no message, but sees to audit trails as well.
+const CLOSINGS: Duration = Duration::from_secs(10);
 
 /// What brings the janitor.
 #[derive(Debug, Deserialize)]
@@ -74,32 +80,47 @@ fn show(archived: Archived) {
     }
 }
 
-/// Sweeps once for all messages of a delivery. What is no such message is logged and let go: the watch is swept by the
-/// minute all the same.
+/// Sweeps once for all messages of a delivery, and goes on with the closings that they name. What is no such message is
+/// logged and let go: the watch is swept by the minute all the same.
 ///
 /// # Errors
 /// When the sweep fails; the messages are delivered again.
 pub async fn sweep(engine: &Engine, event: &SqsEvent) -> Result<Swept, Error> {
     let mut newest = None;
     let mut again = false;
+    let mut closings = BTreeSet::new();
     for record in &event.records {
-        match SweepMessage::parse(record.body.as_deref().unwrap_or_default()) {
+        let body = record.body.as_deref().unwrap_or_default();
+        match SweepMessage::parse(body) {
             Ok(message) => newest = newest.max(Some(message.up_to)),
-            Err(error) => tracing::error!(
-                message_id = record.message_id,
-                error = &error as &dyn std::error::Error,
-                "a queue message is malformed"
-            ),
+            Err(Malformed::Type { .. }) => match ClosingMessage::parse(body) {
+                Ok(message) => {
+                    closings.insert(message.tenant);
+                }
+                Err(error) => malformed(record, &error),
+            },
+            Err(error) => malformed(record, &error),
         }
         let received = record.attributes.get("ApproximateReceiveCount");
         again |= received.is_some_and(|count| count != "1");
     }
-    let Some(newest) = newest else {
-        return Ok(Swept::default());
-    };
-    let swept = engine.sweep_up_to(newest, again).await?;
-    tell(swept);
+    let mut swept = Swept::default();
+    if let Some(newest) = newest {
+        swept = engine.sweep_up_to(newest, again).await?;
+        tell(swept);
+    }
+    for tenant in closings {
+        engine.work_on_closing(&tenant, CLOSING).await;
+    }
     Ok(swept)
+}
+
+fn malformed(record: &SqsMessage, error: &Malformed) {
+    tracing::error!(
+        message_id = record.message_id,
+        error = error as &dyn std::error::Error,
+        "a queue message is malformed"
+    );
 }
 
 fn tell(swept: Swept) {
@@ -112,13 +133,16 @@ fn tell(swept: Swept) {
     }
 }
 
-/// Sweeps, and reports gauges. They are best effort: a sweep is worth having without them.
+/// Sweeps, goes on with closings, and reports gauges. Those are best effort: a sweep is worth having without them.
 ///
 /// # Errors
 /// When the sweep fails; the next one begins where it matters most.
 pub async fn tick(engine: &Engine, gauges: &Gauges) -> Result<Swept, Error> {
     let swept = engine.sweep().await?;
     tell(swept);
+    if let Err(error) = Box::pin(engine.work_on_closings(CLOSINGS)).await {
+        tracing::error!(error = %telemetry::chain(&error), "closings do not go on");
+    }
     let mut values = vec![
         ("runs_due", Unit::Count, count(swept.due)),
         ("runs_woken", Unit::Count, count(swept.woken)),

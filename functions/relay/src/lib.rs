@@ -102,6 +102,11 @@ pub async fn handle(engine: &Engine, changes: Changes) -> Result<usize, Error> {
     }
     let mut counted = 0;
     for (tenant, heads) in heads {
+        // What comes late for a tenant that is gone would be written behind the proof that nothing of it remains.
+        if engine.store.tenant(&tenant).await?.is_none() {
+            tracing::warn!(tenant.id = %tenant, runs = heads.len(), "runs of a tenant that is gone are not counted");
+            continue;
+        }
         let mut ended = Vec::with_capacity(heads.len());
         for head in heads.iter().filter(|head| head.status.is_terminal()) {
             ended.extend(Ended::of(head, model(engine, &tenant, head).await?));

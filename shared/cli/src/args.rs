@@ -58,7 +58,7 @@ pub(crate) enum Command {
     /// Store agents and look at them
     #[command(subcommand)]
     Agents(Agents),
-    /// Onboard tenants, change and suspend them (operator)
+    /// Onboard tenants, change, suspend and close them (operator)
     #[command(subcommand)]
     Tenants(Tenants),
     /// Issue, rotate and revoke the keys of tenants (operator)
@@ -340,10 +340,21 @@ pub(crate) enum Tenants {
         /// The tenant
         id: String,
     },
-    /// Let its runs go on
+    /// Let its runs go on; also takes a closing back, until deletion begins
     Resume {
         /// The tenant
         id: String,
+    },
+    /// Export everything it has, delete it, and prove that nothing remains; takes 20 minutes at least
+    Close {
+        /// The tenant
+        id: String,
+        /// Do not ask for its id
+        #[arg(long)]
+        yes: bool,
+        /// Do not tell how it goes on
+        #[arg(long)]
+        detach: bool,
     },
 }
 

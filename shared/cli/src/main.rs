@@ -7,6 +7,7 @@ mod agents;
 mod args;
 mod audit;
 mod client;
+mod closing;
 mod dev;
 mod doctor;
 mod operator;

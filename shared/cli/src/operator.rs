@@ -9,7 +9,7 @@ use crate::args::{BudgetLimits, Budgets, Keys, Tenants};
 use crate::client::Client;
 use crate::output::{self, Failure};
 
-const TENANTS: &str = "/v1/admin/tenants";
+pub(crate) const TENANTS: &str = "/v1/admin/tenants";
 
 pub(crate) async fn tenants(client: &Client, command: Tenants) -> Result<ExitCode, Failure> {
     match command {
@@ -52,6 +52,9 @@ pub(crate) async fn tenants(client: &Client, command: Tenants) -> Result<ExitCod
         }
         Tenants::Suspend { id } => stand(client, &id, "suspend").await?,
         Tenants::Resume { id } => stand(client, &id, "resume").await?,
+        Tenants::Close { id, yes, detach } => {
+            return crate::closing::close(client, &id, yes, !detach).await;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -66,16 +66,15 @@ pub(crate) fn arrange(iam: &Iam) {
         Statement::new(&["s3:GetObject"], &[&any_object]),
     ];
     iam.restrict(&key_of("admin"), Policy::new(admin));
-    let sweeps = [
-        "dynamodb:GetItem",
-        "dynamodb:PutItem",
-        "dynamodb:Query",
-        "dynamodb:UpdateItem",
-    ];
     let archive = format!("{AUDIT_BUCKET}/tenants/*");
+    let exports = format!("{BUCKET}/exports/*");
     let janitor = [
-        Statement::new(&sweeps, &[&table]),
-        Statement::new(&["dynamodb:Query"], &[&watch]),
+        Statement::new(&items, &[&table]),
+        Statement::new(&["dynamodb:Scan"], &[&table]),
+        Statement::new(&["dynamodb:Query"], &[&list, &watch]),
+        Statement::new(&["s3:ListBucket"], &[BUCKET]),
+        Statement::new(&["s3:DeleteObject", "s3:GetObject"], &[&any_object]),
+        Statement::new(&["s3:GetObject", "s3:PutObject"], &[&exports]),
         Statement::new(&["s3:PutObject"], &[&archive]),
     ];
     iam.restrict(&key_of("janitor"), Policy::new(janitor));

@@ -8,6 +8,7 @@ pub mod agent;
 pub mod audit;
 pub mod budget;
 pub mod caps;
+pub mod closing;
 pub mod id;
 pub mod limit;
 pub mod model;

@@ -18,6 +18,8 @@ pub enum Standing {
     Active,
     /// No new runs; those under way park.
     Suspended,
+    /// It is being closed: no new runs, those under way are cancelled, its keys open nothing. See [`crate::closing`].
+    Closing,
 }
 
 /// A tenant and everything that holds for it.

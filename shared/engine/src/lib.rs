@@ -8,6 +8,7 @@
 //! engine decides nothing itself and reads the clock in one place, [`Engine::now`].
 
 mod admission;
+mod closing;
 mod commands;
 mod drive;
 mod driver;
@@ -26,6 +27,7 @@ mod warnings;
 use std::sync::Arc;
 
 pub use admission::Refusal;
+pub use closing::TakenBack;
 pub use commands::{Admitted, NewRun, Recorded};
 use domain::id::TenantId;
 use domain::time::At;

@@ -20,7 +20,9 @@ use std::sync::Arc;
 pub use config::{Beat, Config, Timers};
 pub use consume::{Disposition, Record};
 pub use error::Error;
-pub use message::{First, HOPS_ALARM, Malformed, Message, RunMessage, SweepMessage, ToolMessage};
+pub use message::{
+    ClosingMessage, First, HOPS_ALARM, Malformed, Message, RunMessage, SweepMessage, ToolMessage,
+};
 pub use send::Depth;
 
 /// The run lanes, the task queue and the timers. Clones are cheap and share the clients.

@@ -194,6 +194,14 @@ pub struct SweepMessage {
     pub up_to: At,
 }
 
+/// Asks the janitor to go on with the closing of a tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClosingMessage {
+    /// The tenant.
+    pub tenant: TenantId,
+}
+
+const CLOSING: &str = "closing";
 const RUN: &str = "run";
 const SWEEP: &str = "sweep";
 const TOOL: &str = "tool";
@@ -214,6 +222,19 @@ impl Message for SweepMessage {
     fn parse(body: &str) -> Result<Self, Malformed> {
         check(body, SWEEP)?;
         serde_json::from_str(body).map_err(Malformed::Shape)
+    }
+}
+
+impl Message for ClosingMessage {
+    fn parse(body: &str) -> Result<Self, Malformed> {
+        check(body, CLOSING)?;
+        serde_json::from_str(body).map_err(Malformed::Shape)
+    }
+}
+
+impl ClosingMessage {
+    pub(crate) fn body(&self) -> Result<String, Error> {
+        within_limit(encode(CLOSING, self))
     }
 }
 

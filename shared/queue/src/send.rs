@@ -11,7 +11,9 @@ use futures_util::{StreamExt, stream};
 use crate::Queue;
 use crate::config::name_of_url;
 use crate::error::Error;
-use crate::message::{HOPS_ALARM, MAX_BYTES, RunMessage, SweepMessage, ToolMessage};
+use crate::message::{
+    ClosingMessage, HOPS_ALARM, MAX_BYTES, RunMessage, SweepMessage, ToolMessage,
+};
 
 /// Longest delay that SQS keeps, in milliseconds (its limit: 900 s).
 const MAX_DELAY_MS: u64 = 900_000;
@@ -130,6 +132,16 @@ impl Queue {
         let delay_ms = message.up_to.since_ms(now);
         let (url, body) = (&self.0.config.sweeps_url, message.body()?);
         self.send(url, SWEEPS, body, delay_ms).await
+    }
+
+    /// Asks the janitor to go on with the closing of a tenant, after `delay_ms` milliseconds; at most 15 minutes ahead.
+    ///
+    /// # Errors
+    /// When SQS refuses or cannot be reached.
+    pub async fn send_closing(&self, message: &ClosingMessage, delay_ms: u64) -> Result<(), Error> {
+        let (url, body) = (&self.0.config.sweeps_url, message.body()?);
+        self.send(url, message.tenant.as_str(), body, delay_ms)
+            .await
     }
 
     /// How many messages wait in the lane's queue: for gauges, and to see that the queue can be reached.

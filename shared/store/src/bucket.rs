@@ -1,4 +1,4 @@
-//! The bucket: the four requests of S3 that the store makes. S3's own SDK would make each function more than 2 MB larger.
+//! The bucket: the six requests of S3 that the store makes. S3's own SDK would make each function more than 2 MB larger.
 
 use aws_runtime::auth::{PayloadSigningOverride, SigningOptions};
 use aws_sdk_dynamodb::error::{ErrorMetadata, ProvideErrorMetadata, SdkError};
@@ -10,7 +10,7 @@ use http::header::CONTENT_TYPE;
 use http::request::{Builder, Request};
 
 use crate::Error;
-use crate::request::{Ask, Signing, chosen, operation, region};
+use crate::request::{Ask, Signing, chosen, element, operation, region};
 
 /// A client of one bucket.
 #[derive(Debug)]
@@ -56,6 +56,35 @@ impl Bucket {
         let request = self.request(Method::GET, &format!("{key}?x-id=GetObject"));
         let answer = self.ask(request, SdkBody::empty()).await;
         answer.map_err(|error| Error::of_sdk("GetObject", error))
+    }
+
+    /// Removes an object, if it is there.
+    pub(crate) async fn remove(&self, key: &str) -> Result<(), Error> {
+        let request = self.request(Method::DELETE, &format!("{key}?x-id=DeleteObject"));
+        let answer = self.ask(request, SdkBody::empty()).await;
+        answer.map_err(|error| Error::of_sdk("DeleteObject", error))?;
+        Ok(())
+    }
+
+    /// The keys that begin with `prefix`, behind `after` if there is one, in order, at most `most` (1 to 1,000); and whether
+    /// there are more.
+    pub(crate) async fn keys(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        most: u32,
+    ) -> Result<(Vec<String>, bool), Error> {
+        let in_query = |text: &str| text.replace('/', "%2F");
+        let mut query = format!("?list-type=2&max-keys={most}&prefix={}", in_query(prefix));
+        if let Some(after) = after {
+            query.push_str("&start-after=");
+            query.push_str(&in_query(after));
+        }
+        let answer = self.ask(self.request(Method::GET, &query), SdkBody::empty());
+        let answer = answer
+            .await
+            .map_err(|error| Error::of_sdk("ListObjectsV2", error))?;
+        listed(&String::from_utf8_lossy(&answer))
     }
 
     /// Whether it answers.
@@ -115,4 +144,23 @@ pub(crate) fn address(config: &SdkConfig, bucket: &str) -> (String, String) {
         let host = format!("https://{bucket}.s3.{region}.{suffix}");
         (host, String::new())
     }
+}
+
+/// What a list of objects says. None of our names has a character that XML or a URL writes in another way.
+fn listed(xml: &str) -> Result<(Vec<String>, bool), Error> {
+    let keys = xml.split("<Key>").skip(1).map(|rest| {
+        let (key, _) = rest.split_once("</Key>").unwrap_or((rest, ""));
+        let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./".contains(&b);
+        if key.bytes().all(is_plain) {
+            Ok(key.to_owned())
+        } else {
+            Err(Error::Corrupt {
+                key: key.to_owned(),
+                what: "a name that is none of ours",
+                source: None,
+            })
+        }
+    });
+    let is_cut = element(xml, "IsTruncated") == Some("true");
+    Ok((keys.collect::<Result<_, _>>()?, is_cut))
 }

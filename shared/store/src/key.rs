@@ -3,12 +3,16 @@
 //! **Invariant:** a key that belongs to a tenant is made from that tenant's [`TenantId`] and from nothing else that could
 //! hold a `#`, so no input can name another tenant's item. Layouts are pinned by a test; changing one loses data.
 
+mod closing;
+
 use domain::budget::{Node, Period};
 use domain::id::{AgentId, FrameId, KeyId, RunId, TenantId};
 use domain::run::Status;
 use domain::tier::Window;
 use domain::time::At;
 use domain::usage::Interval;
+
+pub(crate) use closing::{CLOSINGS, blobs, closing_partition, export, export_part_prefix, is_of};
 
 /// Partitions of the watch index.
 pub const WATCH_SHARDS: u8 = 4;

@@ -81,6 +81,11 @@ impl Write {
         self
     }
 
+    /// Removes the item if `condition` holds.
+    pub(crate) fn delete_if(key: Key, condition: &'static str) -> Self {
+        Self::of(Act::Delete(key), Some(Cow::Borrowed(condition)))
+    }
+
     fn of(act: Act, condition: Option<Cow<'static, str>>) -> Self {
         Self {
             act,

@@ -16,8 +16,23 @@ impl Store {
     /// so that whatever was decided under the old settings is refused from here on.
     ///
     /// # Errors
-    /// [`Error::Raced`] when it exists already, or was changed since `old` was read; those of the table.
+    /// [`Error::Raced`] when it exists already or did before it was closed, or was changed since `old` was read; those of the
+    /// table.
     pub async fn put_tenant(&self, new: &Tenant, old: Option<&Tenant>) -> Result<(), Error> {
+        // Read before, not in the transaction: a closing takes longer than whoever is about to onboard a tenant lives.
+        if old.is_none() && self.closing(&new.id).await?.is_some() {
+            return Err(Error::Raced);
+        }
+        self.put_tenant_with(new, old, None).await
+    }
+
+    /// [`Store::put_tenant`] together with what else becomes of the tenant then.
+    pub(crate) async fn put_tenant_with(
+        &self,
+        new: &Tenant,
+        old: Option<&Tenant>,
+        more: Option<Write>,
+    ) -> Result<(), Error> {
         let mut item = keyed(Key::tenant(&new.id), 4);
         item.set_text("head", to_json(new));
         item.set_number("revision", new.revision);
@@ -33,6 +48,7 @@ impl Store {
         };
         let mut writes = vec![record];
         writes.extend(ledger::settings(old, new));
+        writes.extend(more);
         let act = Act {
             tenant: &new.id,
             action,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use store::ApiKey;
 use utoipa::ToSchema;
 
-use super::find;
+use super::{find, find_open};
 use crate::address::{Params, Path};
 use crate::auth::{AdminRead, AdminWrite, Operator, SCOPES};
 use crate::body::{Body, Optional};
@@ -169,7 +169,7 @@ pub(crate) async fn create(
     body: Body<NewKey>,
 ) -> Result<Response, Problem> {
     let api = api.on_behalf_of(&who.name());
-    let tenant = find(&api, &tenant).await?;
+    let tenant = find_open(&api, &tenant).await?;
     let asked = body.value;
     let scopes = asked
         .scopes
@@ -296,7 +296,7 @@ pub(crate) async fn rotate(
             "must be at most 2,592,000",
         ));
     }
-    let tenant = find(&api, &tenant).await?;
+    let tenant = find_open(&api, &tenant).await?;
     let mut old = find_key(&api, &tenant.id, &key).await?;
     let now = api.engine.now();
     if old.revoked_at.is_some() || old.expires_at.is_some_and(|at| at <= now) {

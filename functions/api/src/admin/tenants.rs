@@ -10,12 +10,14 @@ use domain::id::TenantId;
 use domain::tenant::{Standing, Tenant};
 use domain::tier::{self, Limits, Overrides};
 use domain::time::At;
+use engine::TakenBack;
 use http::StatusCode;
 use http::header::LOCATION;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{change, find};
+use super::change;
+use super::closing::{ClosingView, GoneView};
 use crate::address::{Params, Path};
 use crate::auth::{AdminRead, AdminWrite, OPERATOR, Operator};
 use crate::body::Body;
@@ -67,7 +69,7 @@ pub(crate) struct TenantView {
     name: String,
     /// Its tier.
     tier: String,
-    /// `active` or `suspended`.
+    /// `active`, `suspended` or `closing`.
     #[schema(value_type = String)]
     standing: Standing,
     /// What it may use: the tier's limits, and where its own differ.
@@ -89,6 +91,19 @@ pub(crate) struct TenantView {
     #[schema(value_type = String)]
     #[serde(serialize_with = "rfc_3339")]
     updated_at: At,
+    /// Where its closing stands, while it is being closed; not in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    closing: Option<ClosingView>,
+}
+
+/// A tenant, or what is left of one.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum Found {
+    /// One that is there.
+    Tenant(Box<TenantView>),
+    /// One of which nothing is left but its closing.
+    Gone(Box<GoneView>),
 }
 
 impl From<Tenant> for TenantView {
@@ -104,6 +119,7 @@ impl From<Tenant> for TenantView {
             revision: tenant.revision,
             created_at: tenant.created_at,
             updated_at: tenant.updated_at,
+            closing: None,
         }
     }
 }
@@ -197,7 +213,9 @@ pub(crate) async fn create(
     let (status, tenant) = match api.engine.put_tenant(&tenant, None).await {
         Ok(()) => (StatusCode::CREATED, tenant),
         Err(engine::Error::Store(store::Error::Raced)) => {
-            let there = find(&api, &tenant.id).await?;
+            let there = api.engine.store.tenant(&tenant.id).await?;
+            // One that is gone had it, for ever.
+            let there = there.ok_or(Problem::TenantExists)?;
             let says = |of: &Tenant| (of.name.clone(), of.tier.clone(), of.overrides.clone());
             if says(&there) != says(&tenant) {
                 return Err(Problem::TenantExists);
@@ -241,6 +259,8 @@ pub(crate) async fn list(
 }
 
 /// Read a tenant
+///
+/// While it is being closed, this says how far that is; of one that was closed, the certificate.
 #[utoipa::path(
     get,
     path = "/v1/admin/tenants/{tenant}",
@@ -248,7 +268,7 @@ pub(crate) async fn list(
     tag = "admin",
     params(("tenant" = String, Path, description = "The tenant")),
     responses(
-        (status = 200, description = "The tenant", body = TenantView),
+        (status = 200, description = "The tenant, or its closing", body = Found),
         (status = 404, description = "No such tenant", body = schema::Problem, content_type = "application/problem+json"),
     ),
     security(("key" = ["admin:read"]))
@@ -257,8 +277,24 @@ pub(crate) async fn read(
     _: Operator<AdminRead>,
     Path(tenant): Path<TenantId>,
     State(api): State<Api>,
-) -> Result<Json<TenantView>, Problem> {
-    Ok(Json(find(&api, &tenant).await?.into()))
+) -> Result<Json<Found>, Problem> {
+    let store = &api.engine.store;
+    let there = store.tenant(&tenant).await?;
+    let is_open = |tenant: &Tenant| tenant.standing != Standing::Closing;
+    let closing = match &there {
+        Some(there) if is_open(there) => None,
+        Some(_) | None => store.closing(&tenant).await?,
+    };
+    let found = match (there, closing) {
+        (Some(there), closing) => {
+            let mut view = TenantView::from(there);
+            view.closing = closing.map(ClosingView::from);
+            Found::Tenant(Box::new(view))
+        }
+        (None, Some(closing)) => Found::Gone(Box::new(closing.into())),
+        (None, None) => return Err(Problem::NotFound),
+    };
+    Ok(Json(found))
 }
 
 /// Change a tenant
@@ -333,7 +369,8 @@ pub(crate) async fn suspend(
 
 /// Resume a tenant
 ///
-/// Its parked runs go on. Resuming again changes nothing.
+/// Its parked runs go on. Resuming again changes nothing. One that is being closed can be resumed until deletion begins; runs
+/// that were cancelled stay so.
 #[utoipa::path(
     post,
     path = "/v1/admin/tenants/{tenant}/resume",
@@ -343,6 +380,7 @@ pub(crate) async fn suspend(
     responses(
         (status = 200, description = "Active", body = TenantView),
         (status = 404, description = "No such tenant", body = schema::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It is being closed, and something is deleted already", body = schema::Problem, content_type = "application/problem+json"),
     ),
     security(("key" = ["admin:write"]))
 )]
@@ -352,7 +390,11 @@ pub(crate) async fn resume(
     State(api): State<Api>,
 ) -> Result<Json<TenantView>, Problem> {
     let api = api.on_behalf_of(&who.name());
-    stand(&api, &tenant, Standing::Active).await
+    match Box::pin(api.engine.take_closing_back(&tenant)).await? {
+        TakenBack::Done(tenant) => Ok(Json((*tenant).into())),
+        TakenBack::TooLate => Err(Problem::TenantClosing),
+        TakenBack::Idle => stand(&api, &tenant, Standing::Active).await,
+    }
 }
 
 async fn stand(

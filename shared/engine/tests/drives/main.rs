@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails where its surroundings do")]
 
+mod closing;
 mod crashes;
 mod limits;
 mod parks;

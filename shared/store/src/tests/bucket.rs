@@ -48,6 +48,14 @@ async fn requests_are_signed_as_s3_asks() {
     let other = "[]".to_owned();
     let error = bucket.put("a/b", other, &hash("{}")).await.unwrap_err();
     assert!(matches!(error, Error::Refused { .. }), "{error:?}");
+    bucket
+        .put("a/c", "{}".to_owned(), &hash("{}"))
+        .await
+        .unwrap();
+    let listed = bucket.keys("a/", Some("a/b"), 10).await.unwrap();
+    assert_eq!(listed, (vec!["a/c".to_owned()], false));
+    bucket.remove("a/c").await.unwrap();
+    assert_eq!(bucket.keys("a/", None, 10).await.unwrap().0, ["a/b"]);
     let (router, _folder) = strict("another");
     let error = Bucket::new(&sdk(router), "payloads").create().await;
     let error = chain(&error.unwrap_err());

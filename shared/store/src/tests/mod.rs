@@ -5,6 +5,7 @@ mod audit;
 mod bucket;
 mod cache;
 mod checkpoints;
+mod closings;
 mod conditions;
 mod cost;
 mod interleavings;
