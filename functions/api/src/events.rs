@@ -16,6 +16,7 @@ use crate::address::{Params, Path};
 use crate::auth::{As, RunsRead};
 use crate::follow::{Cursor, Pace};
 use crate::headers::{Asked, MAX_WAIT_S};
+use crate::runs::{read_kept, want_kept};
 use crate::{Api, Problem, schema, stream, view};
 
 const PAGE: u32 = 100;
@@ -78,6 +79,7 @@ pub(crate) async fn read(
     let wait = params.seconds("wait", MAX_WAIT_S)?.or(asked.wait);
     let cursor = Cursor::new(who.tenant.clone(), run.clone(), after);
     let commits = cursor.look(&api.engine.store, limit).await?;
+    want_kept(api, &who.tenant, &run, &commits).await?;
     let has_ended = commits.is_empty() && has_ended(api, &who, &run, after).await?;
     if asked.event_stream {
         return Ok(if has_ended {
@@ -101,8 +103,7 @@ async fn has_ended(
     run: &RunId,
     after: u64,
 ) -> Result<bool, Problem> {
-    let read = api.engine.store.read(&who.tenant, run, true).await?;
-    let (_, newest) = read.ok_or(Problem::NotFound)?;
+    let (_, newest) = read_kept(api, &who.tenant, run).await?;
     if after > newest.last() {
         let detail = format!("the run has {} events", newest.last());
         return Err(Problem::parameter("after", detail));

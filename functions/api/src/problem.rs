@@ -251,6 +251,9 @@ impl Problem {
             | Self::UnsupportedMediaType
             | Self::InvalidBody(_)
             | Self::IdempotencyKeyReused
+            // The trail of a tenant that is being closed is to come to its end.
+            | Self::TenantClosed
+            | Self::TenantClosing
             | Self::TenantExists
             | Self::KeyOver
             | Self::Internal

@@ -4,7 +4,8 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 use domain::id::{AgentId, RunId, TenantId};
 use domain::receipt::Receipt;
-use domain::run::{Commit, Event, Status};
+use domain::run::{Commit, Event, Head, Status};
+use domain::tier::{DAY_MS, MIN_RETENTION_DAYS};
 use engine::Recorded;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,8 @@ const MAX_PAGE: u32 = 100;
 const PAGE: u32 = 20;
 /// Commits read at once for the steps and the receipt of a run.
 const COMMITS: u32 = 1_000;
+/// For how long every run is kept after its last event, at least.
+const MIN_KEPT_MS: u64 = MIN_RETENTION_DAYS as u64 * DAY_MS;
 
 /// List runs
 ///
@@ -90,8 +93,7 @@ pub(crate) async fn list(who: As<RunsRead>, params: Params) -> Result<Json<List<
 )]
 pub(crate) async fn read(who: As<RunsRead>, Path(run): Path<RunId>) -> Result<Json<Run>, Problem> {
     let api = &who.api;
-    let read = api.engine.store.read(&who.tenant, &run, true).await?;
-    let (head, newest) = read.ok_or(Problem::NotFound)?;
+    let (head, newest) = read_kept(api, &who.tenant, &run).await?;
     let run = in_line(api, &who.tenant, Run::of_newest(head, newest)).await?;
     Ok(Json(run))
 }
@@ -158,6 +160,34 @@ pub(crate) struct RunReceipt {
     pub(crate) receipt: Receipt,
 }
 
+/// A run that is kept: its head and its newest commit.
+pub(crate) async fn read_kept(
+    api: &Api,
+    tenant: &TenantId,
+    run: &RunId,
+) -> Result<(Head, Commit), Problem> {
+    let read = api.engine.store.read(tenant, run, true).await?;
+    let now = api.engine.now();
+    read.filter(|(head, _)| head.is_kept(now))
+        .ok_or(Problem::NotFound)
+}
+
+/// A problem when the run of which these commits are is kept no longer: the table deletes what is past its time within days.
+/// Whatever was written within the last day is of a run that is kept, so only old runs cost a read.
+pub(crate) async fn want_kept(
+    api: &Api,
+    tenant: &TenantId,
+    run: &RunId,
+    commits: &[Commit],
+) -> Result<(), Problem> {
+    let now = api.engine.now();
+    let is_old = |commit: &Commit| now.since_ms(commit.at) >= MIN_KEPT_MS;
+    if commits.last().is_some_and(is_old) {
+        read_kept(api, tenant, run).await?;
+    }
+    Ok(())
+}
+
 /// Hands every commit of a run to `take`, in order.
 async fn read_log(
     api: &Api,
@@ -169,6 +199,9 @@ async fn read_log(
     let mut next = 1;
     loop {
         let commits = store.commits(tenant, run, next, COMMITS).await?;
+        if next == 1 {
+            want_kept(api, tenant, run, &commits).await?;
+        }
         commits.iter().for_each(&mut take);
         let Some(last) = commits.last() else { break };
         next = last.last() + 1;
@@ -226,6 +259,9 @@ pub(crate) async fn cancel(
     let by = format!("key {}", who.key);
     match Box::pin(api.engine.cancel(&who.tenant, &run, &by, reason)).await? {
         Recorded::Missing => Err(Problem::NotFound),
+        Recorded::Done(state) if !Head::of(&state).is_kept(api.engine.now()) => {
+            Err(Problem::NotFound)
+        }
         Recorded::Done(state) => {
             let status = if state.status.is_terminal() {
                 StatusCode::OK

@@ -85,6 +85,8 @@ pub struct Limits {
     pub caps: Caps,
     /// Most bytes of a request that creates a run.
     pub payload_bytes: u64,
+    /// How long a run is kept after its deadline, in days.
+    pub retention_days: u32,
     /// The best lane that a run gets.
     pub lane: Lane,
 }
@@ -107,6 +109,9 @@ pub struct Overrides {
     /// Most bytes of a request that creates a run.
     #[schema(required = false)]
     pub payload_bytes: u64,
+    /// How long a run is kept after its deadline, in days; for runs that are created from then on.
+    #[schema(required = false, minimum = 1, maximum = 400)]
+    pub retention_days: u32,
     /// The best lane that a run gets.
     #[schema(required = false)]
     pub lane: Lane,

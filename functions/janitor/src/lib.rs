@@ -5,7 +5,7 @@
 mod archive;
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use archive::{Archived, Error as ArchiveError, archive};
 use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
@@ -19,7 +19,8 @@ use telemetry::{Gauges, Unit};
 
 /// How long a tick sees to audit trails at most: an invocation that runs out of time ends the process, and sweeps with it.
 const ARCHIVING: Duration = Duration::from_secs(30);
-/// How long a message has closings worked on: not longer, since runs that are stuck are to be noticed within 30 s.
+/// How long the messages of a delivery have closings worked on: not longer, since runs that are stuck are to be noticed
+/// within 30 s.
 const CLOSING: Duration = Duration::from_secs(5);
 /// How long a tick does, which holds up no message, but sees to audit trails as well.
 const CLOSINGS: Duration = Duration::from_secs(10);
@@ -109,8 +110,11 @@ pub async fn sweep(engine: &Engine, event: &SqsEvent) -> Result<Swept, Error> {
         swept = engine.sweep_up_to(newest, again).await?;
         tell(swept);
     }
+    let until = Instant::now() + CLOSING;
     for tenant in closings {
-        engine.work_on_closing(&tenant, CLOSING).await;
+        // Each goes on by a step at least.
+        let left = until.saturating_duration_since(Instant::now());
+        engine.work_on_closing(&tenant, left).await;
     }
     Ok(swept)
 }

@@ -125,7 +125,7 @@ fn issued(key: &Value) {
 
 pub(crate) async fn tiers(client: &Client, as_json: bool) -> Result<ExitCode, Failure> {
     let page = client.get("/v1/admin/tiers").await?;
-    let headings = ["TIER", "REQUESTS", "RUNS AT ONCE", "IN LINE"];
+    let headings = ["TIER", "REQUESTS", "RUNS AT ONCE", "IN LINE", "KEPT DAYS"];
     list(&page, as_json, &headings, |tier| {
         let limits = &tier["limits"];
         let windows = limits["windows"].as_array().into_iter().flatten();
@@ -136,6 +136,7 @@ pub(crate) async fn tiers(client: &Client, as_json: bool) -> Result<ExitCode, Fa
             windows.collect::<Vec<_>>().join(", "),
             limits["concurrent_runs"].to_string(),
             limits["waiting_runs"].to_string(),
+            limits["retention_days"].to_string(),
         ]
     });
     Ok(ExitCode::SUCCESS)

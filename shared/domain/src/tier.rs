@@ -1,6 +1,7 @@
 //! Tiers: what a tenant may use, as data.
 //!
-//! The numbers stand in `tier/tiers.json` (sources: S5-03 for requests, S1-01 for concurrent runs). A day of the enterprise
+//! The numbers stand in `tier/tiers.json` (sources: S5-03 for requests, S1-01 for concurrent runs; how long runs are kept is
+//! our own choice). A day of the enterprise
 //! tier's minutes is 1,440,000 requests, so its 10,000,000 a day never bind; a day of the free tier's minutes is 14,400, so
 //! there the day binds.
 
@@ -15,6 +16,13 @@ use crate::run::Lane;
 
 /// Most windows that hold for one request.
 pub const MAX_WINDOWS: usize = 8;
+
+/// The least time that a run is kept after its deadline, in days: as long as an idempotency key is good for.
+pub const MIN_RETENTION_DAYS: u32 = 1;
+/// The longest, in days. With the longest run (366 days) it stays below the life of payloads (template: 800 days).
+pub const MAX_RETENTION_DAYS: u32 = 400;
+/// A day, in milliseconds.
+pub const DAY_MS: u64 = 86_400_000;
 
 /// Whose requests a window counts together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +65,8 @@ pub struct Limits {
     pub caps: Caps,
     /// Most bytes of a request that creates a run.
     pub payload_bytes: u64,
+    /// How long a run is kept after its deadline, in days.
+    pub retention_days: u32,
     /// The best lane that a run gets.
     pub lane: Lane,
 }
@@ -80,6 +90,9 @@ pub struct Overrides {
     /// See [`Limits::payload_bytes`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payload_bytes: Option<u64>,
+    /// See [`Limits::retention_days`]. Holds for runs that are created from then on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention_days: Option<u32>,
     /// See [`Limits::lane`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lane: Option<Lane>,
@@ -111,6 +124,7 @@ impl Limits {
             waiting_runs: over.waiting_runs.unwrap_or(self.waiting_runs),
             caps: over.caps.unwrap_or(self.caps),
             payload_bytes: over.payload_bytes.unwrap_or(self.payload_bytes),
+            retention_days: over.retention_days.unwrap_or(self.retention_days),
             lane: over.lane.unwrap_or(self.lane),
         }
     }
@@ -177,6 +191,12 @@ impl Overrides {
             "must be 1,024 to 262,144",
         );
         want(
+            self.retention_days
+                .is_none_or(|days| (MIN_RETENTION_DAYS..=MAX_RETENTION_DAYS).contains(&days)),
+            "/retention_days".to_owned(),
+            "must be 1 to 400",
+        );
+        want(
             self.caps.is_none_or(|caps| caps.min(Caps::MOST) == caps),
             "/caps".to_owned(),
             "must not be above the highest caps of all",
@@ -211,6 +231,9 @@ mod tests {
                 .collect();
             (requests, limits.concurrent_runs)
         };
+        let days =
+            ["free", "business", "enterprise"].map(|name| find(name).unwrap().retention_days);
+        assert_eq!(days, [7, 90, 365]);
         assert_eq!(numbers("free"), (vec![(10, 60), (1_000, 86_400)], 10));
         assert_eq!(
             numbers("business"),
@@ -227,6 +250,7 @@ mod tests {
                 waiting_runs: Some(limits.waiting_runs),
                 caps: Some(limits.caps),
                 payload_bytes: Some(limits.payload_bytes),
+                retention_days: Some(limits.retention_days),
                 lane: Some(limits.lane),
             };
             assert_eq!(as_overrides.check(), Ok(()));
@@ -256,6 +280,7 @@ mod tests {
         let over = Overrides {
             windows: Some(vec![window("a", 1), window("a", 0)]),
             concurrent_runs: Some(0),
+            retention_days: Some(401),
             ..Overrides::default()
         };
         let pointers: Vec<_> = over
@@ -271,7 +296,8 @@ mod tests {
                 "/windows/1/name",
                 "/windows/1/requests",
                 "/windows/1/seconds",
-                "/concurrent_runs"
+                "/concurrent_runs",
+                "/retention_days"
             ]
         );
     }

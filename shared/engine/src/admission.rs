@@ -9,6 +9,7 @@ use domain::caps::Caps;
 use domain::id::{RunId, TenantId};
 use domain::run::{Admission, Command, Lane};
 use domain::tenant::Tenant;
+use domain::tier::DAY_MS;
 use domain::time::At;
 
 use crate::commands::Tried;
@@ -48,6 +49,8 @@ pub enum Refusal {
 pub(crate) struct Entrance {
     pub(crate) caps: Caps,
     pub(crate) lane: Lane,
+    /// How long the run is kept after its deadline.
+    pub(crate) retention_ms: u64,
     pub(crate) admission: Admission,
 }
 
@@ -66,6 +69,7 @@ impl Entrance {
         Self {
             caps,
             lane: new.lane.max(limits.lane),
+            retention_ms: u64::from(limits.retention_days) * DAY_MS,
             admission,
         }
     }

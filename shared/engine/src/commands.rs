@@ -103,6 +103,7 @@ impl Engine {
             caps: entrance.caps,
             lane: entrance.lane,
             deadline_at,
+            kept_until: Some(deadline_at.plus_ms(entrance.retention_ms)),
             metadata: new.metadata.clone(),
             fingerprint: new.fingerprint.clone(),
             project: new.project.clone(),

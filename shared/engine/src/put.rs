@@ -107,7 +107,11 @@ impl Engine {
                 Creation::Redefined => Put::Redefined,
             });
         }
-        let written = store.append_charged(tenant, run, commit, head.as_ref(), charge);
+        let kept_until = state
+            .created
+            .as_ref()
+            .and_then(|created| created.kept_until);
+        let written = store.append_charged(tenant, run, commit, head.as_ref(), charge, kept_until);
         let written = Box::pin(written);
         let written = match &head {
             Some(head) => tokio::join!(written, self.watch(head)).0,

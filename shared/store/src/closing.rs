@@ -34,7 +34,18 @@ const NAMES: u32 = 1_000;
 const AT_ONCE: usize = 16;
 /// Attributes that items get after they were written, without a change of any other. One that had none of them when it was
 /// exported and has one now has changed.
-const LATER: [&str; 3] = ["last_used_at", "revoked_at", "touched"];
+const LATER: [&str; 10] = [
+    "definitions",
+    "last_used_at",
+    "revoked_at",
+    "touched",
+    "warned_day_micro_usd",
+    "warned_day_tokens",
+    "warned_month_micro_usd",
+    "warned_month_tokens",
+    "warned_total_micro_usd",
+    "warned_total_tokens",
+];
 
 /// What a pass found of a tenant on a stretch of its way.
 #[derive(Debug)]

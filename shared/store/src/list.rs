@@ -90,7 +90,8 @@ impl Lane {
 
 impl Store {
     /// A tenant's runs, newest first, at most `limit` (1 to 200) of them. Eventually consistent: a run that was created or
-    /// changed within the last second may be missing or stand as it was. A page takes at most one query for each status
+    /// changed within the last second may be missing or stand as it was. Those that are kept no longer at `now` are left out.
+    /// A page takes at most one query for each status
     /// and shard, and sixteen more.
     ///
     /// # Errors
@@ -142,7 +143,7 @@ impl Store {
                     newest = Some(head);
                 }
             }
-            items.extend(newest.filter(|head| filter.admits(&head.agent)));
+            items.extend(newest.filter(|head| filter.admits(&head.agent) && head.is_kept(now)));
             last = Some(place);
         };
         let more = more

@@ -175,6 +175,7 @@ fn the_document_shows_domain_values_as_they_are() {
         waiting_runs: Some(1),
         caps: Some(limits.caps),
         payload_bytes: Some(1),
+        retention_days: Some(1),
         lane: Some(limits.lane),
     };
     let budget = domain::budget::Budget {

@@ -187,3 +187,36 @@ async fn a_list_is_filtered_and_paged() {
         (&json!("invalid_parameter"), &json!("status"))
     );
 }
+
+#[tokio::test]
+async fn a_run_that_is_kept_no_longer_is_as_good_as_gone_before_the_table_deletes_it() {
+    const DAY: u64 = 86_400_000;
+    let world = world().await;
+    let key = world.tenant("acme").await;
+    let request = json!({"agent": "echo", "input": "hello"});
+    let created = world.post(&key, "/v1/runs", &request).await;
+    let run = created.json()["id"].as_str().unwrap().to_owned();
+    world.drive("acme", &run).await;
+    let paths = ["", "/steps", "/receipt", "/events", "/events?after=3"];
+    let statuses = async || {
+        let mut statuses = Vec::new();
+        for path in paths {
+            let path = format!("/v1/runs/{run}{path}");
+            statuses.push(world.get(&key, &path).await.status);
+        }
+        let cancel = format!("/v1/runs/{run}/cancel");
+        statuses.push(world.post(&key, &cancel, &json!({})).await.status);
+        statuses
+    };
+    let listed = async || {
+        let list = world.get(&key, "/v1/runs").await.json();
+        list["items"].as_array().unwrap().len()
+    };
+    // A deadline of an hour, and 365 days in the tier of tests.
+    world.pass(365 * DAY);
+    assert_eq!(statuses().await, [StatusCode::OK; 6]);
+    assert_eq!(listed().await, 1);
+    world.pass(3_600_000);
+    assert_eq!(statuses().await, [StatusCode::NOT_FOUND; 6]);
+    assert_eq!(listed().await, 0);
+}

@@ -73,6 +73,9 @@ pub struct Created {
     pub lane: Lane,
     /// When it expires unless it ended.
     pub deadline_at: At,
+    /// Until when it is kept; none for a run that nobody deletes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_until: Option<At>,
     /// The caller's labels, at most 16.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,

@@ -113,6 +113,9 @@ pub struct Head {
     pub ended_at: Option<At>,
     /// When it expires unless it ended.
     pub deadline_at: At,
+    /// Until when it is kept; none for a run that nobody deletes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_until: Option<At>,
     /// When the janitor looks whether it is stuck; none once it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watch_at: Option<At>,
@@ -127,6 +130,12 @@ pub struct Head {
 }
 
 impl Head {
+    /// Whether the run is kept at `now`. One that is not is as good as gone, even if its items are still there.
+    #[must_use]
+    pub fn is_kept(&self, now: At) -> bool {
+        self.kept_until.is_none_or(|until| now < until)
+    }
+
     /// The head of a run in this state.
     ///
     /// # Panics
@@ -152,6 +161,7 @@ impl Head {
             started_at: state.started_at,
             ended_at: state.ended_at,
             deadline_at: created.deadline_at,
+            kept_until: created.kept_until,
             watch_at: state.watch_at(),
             last_event: state.last_event,
             metadata: created.metadata.clone(),

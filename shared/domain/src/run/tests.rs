@@ -162,6 +162,7 @@ impl Script {
             caps,
             lane: Lane::Standard,
             deadline_at: self.now.plus_ms(caps.wall_ms),
+            kept_until: None,
             metadata: std::collections::BTreeMap::new(),
             fingerprint: None,
             project: None,

@@ -2,11 +2,13 @@
 
 use domain::id::{DriverId, RunId, TenantId};
 use domain::run::{Commit, Head, State};
+use domain::time::At;
 
 use super::Creation;
 use crate::item::{Item, Read, Set, keyed, text, to_json};
 use crate::key::{self, Key, SNAPSHOT};
 use crate::ledger::{Charge, Periods, Verdict, Written, place};
+use crate::schema::TTL;
 use crate::table::{ABSENT, ATTEMPTS, Outcome, PRESENT, Range, Refusal, Sort, Write, pause};
 use crate::{Error, Store, blob};
 
@@ -47,7 +49,8 @@ impl Store {
             let mut writes = vec![
                 Write::new(self.head_item(tenant, head), Some(ABSENT)),
                 Write::new(
-                    self.commit_item(tenant, &head.run, commit).await?,
+                    self.commit_item(tenant, &head.run, commit, head.kept_until)
+                        .await?,
                     Some(ABSENT),
                 ),
             ];
@@ -96,13 +99,15 @@ impl Store {
         commit: &Commit,
         head: Option<&Head>,
     ) -> Result<(), Error> {
-        self.append_charged(tenant, run, commit, head, None)
+        let kept_until = head.and_then(|head| head.kept_until);
+        self.append_charged(tenant, run, commit, head, None, kept_until)
             .await
             .map(drop)
     }
 
     /// Writes the next commit, with a new head when one is given and with what it changes in ledgers, all in one
-    /// transaction. One request; a repetition of this very commit is [`Written::Done`] again.
+    /// transaction. The run is kept until `kept_until`, if that is given. One request; a repetition of this very commit is
+    /// [`Written::Done`] again.
     ///
     /// # Errors
     /// [`Error::Raced`] when another commit stands there, [`Error::Missing`] when a head is given and the run has none,
@@ -114,10 +119,11 @@ impl Store {
         commit: &Commit,
         head: Option<&Head>,
         charge: Option<&Charge<'_>>,
+        kept_until: Option<At>,
     ) -> Result<Written, Error> {
         let mut ledgers = Ledgers::new(charge);
         for attempt in 0..ledgers.attempts() {
-            let item = self.commit_item(tenant, run, commit).await?;
+            let item = self.commit_item(tenant, run, commit, kept_until).await?;
             let write = Write::new(item, Some(ABSENT));
             let outcome = if head.is_none() && charge.is_none() {
                 self.put(write).await?
@@ -209,7 +215,11 @@ impl Store {
             limit: Some(SWEPT_SNAPSHOTS),
             consistent: false,
         };
-        let mut item = keyed(key, 1);
+        let mut item = keyed(key, 2);
+        keep(
+            &mut item,
+            state.created.as_ref().and_then(|it| it.kept_until),
+        );
         self.spill(tenant, run, &mut item, "state", to_json(state))
             .await?;
         self.put(Write::new(item, None)).await?;
@@ -235,8 +245,10 @@ impl Store {
         tenant: &TenantId,
         run: &RunId,
         commit: &Commit,
+        kept_until: Option<At>,
     ) -> Result<Item, Error> {
-        let mut item = keyed(Key::commit(tenant, run, commit.first), 4);
+        let mut item = keyed(Key::commit(tenant, run, commit.first), 5);
+        keep(&mut item, kept_until);
         item.set_number("at", commit.at.0);
         item.set_number("n", commit.events.len() as u64);
         if let Some(driver) = &commit.driver {
@@ -251,7 +263,8 @@ impl Store {
     }
 
     fn head_item(&self, tenant: &TenantId, head: &Head) -> Item {
-        let mut item = keyed(Key::head(tenant, &head.run), 5);
+        let mut item = keyed(Key::head(tenant, &head.run), 6);
+        keep(&mut item, head.kept_until);
         let shard = key::shard(&head.run, self.inner.config.list_shards);
         item.set_text("list_pk", key::run_list(tenant, head.status, shard));
         item.set_text("list_sk", key::run_list_sort(head.created_at, &head.run));
@@ -321,6 +334,13 @@ impl<'a> Ledgers<'a> {
                 &head.run,
             ))),
         }
+    }
+}
+
+/// Lets the table delete an item some time after this instant.
+fn keep(item: &mut Item, until: Option<At>) {
+    if let Some(until) = until {
+        item.set_number(TTL, until.0.div_ceil(1_000));
     }
 }
 

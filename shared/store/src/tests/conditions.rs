@@ -108,7 +108,7 @@ async fn a_charge_to_a_node_that_has_no_ledger_is_stale() {
         definitions: None,
     };
     let commit = script.next(None, vec![step(1)]);
-    let written = store.append_charged(&acme.id, &run, &commit, None, Some(&charge));
+    let written = store.append_charged(&acme.id, &run, &commit, None, Some(&charge), None);
     assert_eq!(written.await.unwrap(), Written::Stale);
 }
 

@@ -134,6 +134,7 @@ async fn go_on(
             &commit,
             head,
             (!entry.is_empty()).then_some(&charge),
+            None,
         )
         .await
         .unwrap()

@@ -39,6 +39,9 @@ use crate::{Config, Creation, Store};
 /// The instant at which the runs of the tests begin.
 const NOW: At = At(1_700_000_000_000);
 
+/// For how long those runs are kept, in milliseconds.
+const KEPT_MS: u64 = 8 * 86_400_000;
+
 /// A store of its own, the wire to it, and how its bucket is asked.
 struct World {
     store: Store,
@@ -103,6 +106,7 @@ fn created(agent: &str, at: At) -> Event {
         caps: Caps::default(),
         lane: Lane::Standard,
         deadline_at: at.plus_ms(3_600_000),
+        kept_until: Some(at.plus_ms(KEPT_MS)),
         metadata: [("team".to_owned(), "blue".to_owned())].into(),
         fingerprint: None,
         project: None,

@@ -5,6 +5,35 @@ use super::*;
 use crate::{Error, Key};
 
 #[tokio::test]
+async fn every_item_of_a_run_may_go_when_it_is_kept_no_longer_and_what_is_left_of_it_is_no_run() {
+    let World { store, .. } = world().await;
+    let (acme, run) = (tenant("acme"), run(1));
+    let mut script = Script::created(&store, &acme, &run).await;
+    let commit = script.next(Some("d1"), vec![step(1), answered(1, "hi")]);
+    let kept_until = Some(NOW.plus_ms(KEPT_MS));
+    let written = store.append_charged(&acme, &run, &commit, None, None, kept_until);
+    written.await.unwrap();
+    script.append(&store, vec![succeeded()]).await;
+    store.snapshot(&script.state).await.unwrap();
+    let keys = [
+        Key::head(&acme, &run),
+        Key::commit(&acme, &run, 1),
+        Key::commit(&acme, &run, 2),
+        Key::commit(&acme, &run, 4),
+        Key::snapshot(&acme, &run, 4),
+    ];
+    for key in keys.clone() {
+        let item = store.get(key, true).await.unwrap().unwrap();
+        let ttl = item.get("ttl").and_then(|ttl| ttl.as_n().ok()).unwrap();
+        assert_eq!(ttl, &((NOW.0 + KEPT_MS) / 1_000).to_string());
+    }
+    // The table deletes them in any order.
+    let [head, ..] = keys;
+    store.put(crate::table::Write::delete(head)).await.unwrap();
+    assert_eq!(store.read(&acme, &run, true).await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn a_run_is_created_once_and_shows_its_head_the_second_time() {
     let World { store, .. } = world().await;
     let (acme, run) = (tenant("acme"), run(1));

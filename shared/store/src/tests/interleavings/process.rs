@@ -234,6 +234,7 @@ impl Process {
                 caps,
                 lane: Lane::Standard,
                 deadline_at: now.plus_ms(caps.wall_ms),
+                kept_until: None,
                 metadata: BTreeMap::new(),
                 fingerprint: None,
                 project: None,

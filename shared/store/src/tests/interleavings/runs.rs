@@ -317,7 +317,7 @@ impl Process {
                 let head = head.as_ref();
                 let append = async || {
                     store
-                        .append_charged(tenant, &state.run, commit, head, charge)
+                        .append_charged(tenant, &state.run, commit, head, charge, None)
                         .await
                 };
                 match again(append).await? {

@@ -180,6 +180,7 @@ impl Platform {
             caps,
             lane: Lane::Standard,
             deadline_at: now.plus_ms(caps.wall_ms),
+            kept_until: None,
             metadata: std::collections::BTreeMap::new(),
             fingerprint: None,
             project: None,
