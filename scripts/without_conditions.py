@@ -30,6 +30,7 @@ SHOULD_NOTICE = {
     "tenant.rs": ["ledgers", "audit"],
     "audit.rs": ["audit"],
     "checkpoint.rs": ["checkpoints"],
+    "closing.rs": ["closings"],
     "agent.rs": ["agents"],
     "api_key.rs": ["agents", "audit"],
     "claim.rs": ["runs", "lists"],
@@ -81,6 +82,16 @@ WATCHED = "watch_sk = :from AND begins_with(list_pk, :status)"
 NOT_REVOKED = "attribute_not_exists(pk) OR (tenant = :tenant AND attribute_not_exists(revoked_at))"
 WARNED = made("{period} = :period AND (attribute_not_exists({name}) OR {name} < :mark)")
 COVERED = "(attribute_not_exists(covered_number) OR covered_number < :from)"
+# Of the condition of a deletion, what is about attributes that came later.
+LATER = """let mut same = vec!["attribute_exists(pk)".to_owned()];
+        let absent: Vec<_> = LATER
+            .into_iter()
+            .filter(|name| !item.contains_key(*name))
+            .collect();
+        same.extend(
+            absent
+                .iter()
+                .map(|name| format!("attribute_not_exists({name})"))"""
 # Two lines of source each, of which a text is made that stands on one.
 LEASE = "attribute_not_exists(fence) OR fence < :fence {}OR (driver = :driver AND fence = :fence)"
 CALL = "attribute_not_exists(fence) OR fence < :fence {}OR (fence = :fence AND (driver = :driver OR seen_at <= :dead))"
@@ -95,7 +106,7 @@ def broken(name, clause, without):
 # Name, file, a text that stands there once, the part of it that is the condition, and what stands there without it.
 CONDITIONS = [
     absent("a creation: no head yet", "run/write.rs", "self.head_item(tenant, head), Some(ABSENT)"),
-    absent("a creation: no commit yet", "run/write.rs", "commit).await?,\n                    Some(ABSENT)"),
+    absent("a creation: no commit yet", "run/write.rs", ".await?,\n                    Some(ABSENT)"),
     absent("a commit: the log ends there", "run/write.rs", "let write = Write::new(item, Some(ABSENT))"),
     ("a commit: the run has a head", "run/write.rs", "self.head_item(tenant, head), Some(PRESENT)", "Some(PRESENT)", "None"),
     (
@@ -192,6 +203,23 @@ CONDITIONS = [
     ),
     literal("a trail is postponed as it was found", "checkpoint.rs", "watch_sk = :from"),
     literal("the audit trail is one chain", "audit.rs", "tip_number = :number AND tip_hash = :hash"),
+    absent("a closing begins once", "closing.rs", "Write::new(record(closing), Some(ABSENT))"),
+    literal("a closing is taken back as it was read", "closing.rs", "revision = :read"),
+    literal("a closing moves on from where it was read", "closing.rs", "revision = :before"),
+    (
+        "what is deleted has gained nothing since it was exported",
+        "closing.rs",
+        LATER,
+        made("attribute_not_exists({name})"),
+        made(always("attribute_not_exists({name})")),
+    ),
+    (
+        "what is deleted is what was exported",
+        "closing.rs",
+        'request.condition_expression(format!("attribute_not_exists(pk) OR ({same})"))',
+        made("attribute_not_exists(pk) OR ({same})"),
+        made(always("attribute_not_exists(pk) OR ({same})")),
+    ),
     absent("a version of an agent stands for ever", "agent.rs", "writes.push(Write::new(item, Some(ABSENT)))"),
     absent("an agent begins once", "agent.rs", "None => Write::new(item, Some(ABSENT))"),
     literal("an agent is changed as it was read", "agent.rs", "revision = :revision"),
@@ -239,7 +267,7 @@ CONDITIONS = [
 ]
 # What a condition looks like; every line that has one must be in the table, but for `table.rs`, which hands them on.
 LOOKS = re.compile(r"Some\(ABSENT\)|Some\(PRESENT\)|conditions\.push\(|\.condition_expression\(|UNCHANGED\b|:\w+ (AND|OR) |_exists\(")
-PASSED_ON = re.compile(r"^\s*(///|//!|//|const |pub\(crate\) const |use )|if_not_exists")
+PASSED_ON = re.compile(r"^\s*(///|//!|//|const |pub\(crate\) const |use )|if_not_exists|filter_expression")
 
 
 def sources():

@@ -309,7 +309,10 @@ async fn a_closing_that_was_taken_back_is_worked_on_no_longer() {
     let World { store, .. } = world().await;
     let acme = onboard(&store, "acme").await;
     let closing = closed(&store, &acme).await;
-    assert_eq!(store.closings(10).await.unwrap(), [acme.id.clone()]);
+    assert_eq!(
+        store.closings(10).await.unwrap(),
+        std::slice::from_ref(&acme.id)
+    );
     let old = store.tenant(&acme.id).await.unwrap().unwrap();
     let mut new = old.clone();
     new.standing = Standing::Active;
