@@ -232,6 +232,8 @@ async fn a_budget_that_is_reached_parks_a_run_and_a_higher_one_lets_it_go_on() {
     }
     let charged = ["micro_usd", "tokens"].map(|unit| tenant["spent"][unit].as_u64().unwrap());
     assert_eq!(receipts, charged.into(), "receipts and ledger agree");
+    // That it was reached was told once; a third of the higher one is nothing to warn of.
+    warned(&client, &[100]).await;
 }
 
 #[tokio::test]

@@ -122,10 +122,14 @@ impl Engine {
                 if waiting {
                     self.next_in_line(&state.tenant).await;
                 }
-                if let Some((ParkReason::BudgetReached { node, period, unit }, _)) = &state.parked
-                    && moves_head
-                {
-                    self.warn_reached(tenant, node, *period, *unit).await;
+                for event in &commit.events {
+                    if let Event::Parked {
+                        reason: ParkReason::BudgetReached { node, period, unit },
+                        ..
+                    } = event
+                    {
+                        self.warn_reached(tenant, node, *period, *unit).await;
+                    }
                 }
                 Ok(Put::Done)
             }
