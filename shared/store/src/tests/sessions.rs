@@ -146,7 +146,7 @@ async fn a_tenants_store_does_all_of_its_tenants_work() {
 
 /// The fault that the second ring is for: code that asks for another tenant's things while it works for one.
 #[tokio::test]
-async fn a_tenants_store_that_is_asked_for_anothers_things_is_refused_by_table_and_bucket() {
+async fn a_tenants_store_that_is_asked_for_what_another_has_is_refused_by_table_and_bucket() {
     let world = isolated().await;
     let (ab, abc, run) = (tenant("ab"), tenant("abc"), run(1));
     for id in [&ab, &abc] {
