@@ -1,9 +1,9 @@
 //! HTTP in: agents, runs and their events; tenants, keys and budgets.
 //!
 //! Three functions answer parts of one API: `api` what tenants read and store, `stream` runs as they are created and
-//! followed, `admin` what operators do. [`routes`](mod@routes) says which; the gateway's routes send each request there. Handlers parse, authenticate, ask `engine` and `store`, and
-//! answer; no rule of runs stands here. **Invariants:** status codes of errors stand in [`problem`] alone; the tenant of a
-//! request comes from its API key alone; no key is ever logged.
+//! followed, `admin` what operators do. `routes.rs` says which; the gateway's routes send each request there. Handlers parse,
+//! authenticate, ask `engine` and `store`, and answer; no rule of runs stands here. **Invariants:** status codes of errors
+//! stand in [`problem`] alone; the tenant of a request comes from its API key alone; no key is ever logged.
 
 mod address;
 mod admin;
