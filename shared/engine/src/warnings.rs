@@ -10,12 +10,13 @@ use crate::{Engine, Error};
 
 impl Engine {
     /// Warns of those budgets of these nodes of which runs have spent as much as a warning stands at. For after runs ended;
-    /// one request for each node that has budgets. May be repeated.
+    /// one request for the tenant, and one for each node that has budgets. May be repeated.
     ///
     /// # Errors
     /// [`Error`] when the table fails.
     pub async fn warn(&self, id: &TenantId, nodes: &BTreeSet<Node>) -> Result<(), Error> {
-        let Some(tenant) = self.tenant(id).await? else {
+        // Under settings of a minute ago a new budget would be passed over, and nobody may come again.
+        let Some(tenant) = self.tenant_anew(id).await? else {
             return Ok(());
         };
         for node in nodes {
