@@ -9,23 +9,19 @@ use std::time::Duration;
 
 use domain::closing::{Closing, Phase, Place};
 use domain::id::TenantId;
-use domain::run::Status;
 use domain::tenant::{Standing, Tenant};
 use domain::time::At;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use queue::ClosingMessage;
-use store::RunFilter;
 use tokio::time::Instant;
 
+use crate::tenants::{AT_ONCE, UNENDED};
 use crate::{Engine, Error};
 
 /// Races that a request loses before it gives up: each loss means that somebody else changed the tenant or its closing.
 const MAX_RACES: u32 = 20;
 /// Closings that one tick looks at.
 const CLOSINGS: u32 = 100;
-/// Runs that are cancelled at the same time.
-const AT_ONCE: usize = 16;
-const PAGE: u32 = 100;
 /// How far ahead a message is sent for a closing that waits, in milliseconds; later, the tick comes all the same.
 const HORIZON_MS: u64 = 60_000;
 
@@ -245,18 +241,11 @@ impl Engine {
     /// Cancels every run that has not ended. True when there was none.
     async fn end_runs(&self, closing: &Closing) -> Result<bool, Error> {
         let mut none = true;
-        for status in [Status::Queued, Status::Running, Status::Parked] {
-            let filter = RunFilter {
-                status: Some(status),
-                ..RunFilter::default()
-            };
+        for status in UNENDED {
             let mut cursor = None;
             loop {
-                let now = self.now();
-                let page = self
-                    .store
-                    .runs(&closing.tenant, &filter, PAGE, cursor.as_deref(), now);
-                let page = Box::pin(page).await?;
+                let page = self.page_of(&closing.tenant, status, cursor.as_deref());
+                let page = page.await?;
                 none &= page.items.is_empty();
                 let reason = || Some("the tenant is being closed".to_owned());
                 // Collected first: a closure within the stream would not be general enough for a future that is spawned.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::id::TenantId;
-use domain::run::{Command, State, Status};
+use domain::run::{Command, Head, State, Status};
 use domain::tenant::Tenant;
 use domain::time::At;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use store::{Cache, RunFilter};
+use store::{Cache, Page, RunFilter};
 
 use crate::{Engine, Error, Recorded};
 
@@ -20,8 +20,10 @@ const BELIEVED: Duration = Duration::from_secs(60);
 
 /// By whom runs are told of changes.
 pub(crate) const OPERATOR: &str = "operator";
-/// Runs that are told at once.
-const AT_ONCE: usize = 16;
+/// What a run that has not ended stands as.
+pub(crate) const UNENDED: [Status; 3] = [Status::Queued, Status::Running, Status::Parked];
+/// Runs that are told or cancelled at the same time.
+pub(crate) const AT_ONCE: usize = 16;
 const PAGE: u32 = 100;
 
 pub(crate) struct Tenants(Cache<TenantId, Tenant>);
@@ -75,7 +77,7 @@ impl Engine {
         } else {
             Command::Suspend { by }
         };
-        for status in [Status::Queued, Status::Running, Status::Parked] {
+        for status in UNENDED {
             self.tell(tenant, status, &command).await?;
         }
         if is_active {
@@ -86,17 +88,9 @@ impl Engine {
 
     /// Tells every run of this status what to do, those in line apart; those that look again by it are sent to a driver.
     async fn tell(&self, tenant: &Tenant, status: Status, command: &Command) -> Result<(), Error> {
-        let filter = RunFilter {
-            status: Some(status),
-            ..RunFilter::default()
-        };
         let mut cursor = None;
         loop {
-            let now = self.now();
-            let page = self
-                .store
-                .runs(&tenant.id, &filter, PAGE, cursor.as_deref(), now);
-            let page = Box::pin(page).await?;
+            let page = self.page_of(&tenant.id, status, cursor.as_deref()).await?;
             let told = page.items.iter().filter(|head| !head.waiting).map(|head| {
                 let told = self.record(&tenant.id, &head.run, command);
                 async move {
@@ -118,6 +112,21 @@ impl Engine {
                 return Ok(());
             }
         }
+    }
+
+    /// A page of a tenant's runs of one status, the newest first.
+    pub(crate) async fn page_of(
+        &self,
+        tenant: &TenantId,
+        status: Status,
+        cursor: Option<&str>,
+    ) -> Result<Page<Head>, Error> {
+        let filter = RunFilter {
+            status: Some(status),
+            ..RunFilter::default()
+        };
+        let page = self.store.runs(tenant, &filter, PAGE, cursor, self.now());
+        Ok(Box::pin(page).await?)
     }
 
     /// Whether the run's tenant lets none of its runs go on.

@@ -12,7 +12,7 @@ use domain::time::At;
 use crate::item::{Item, Read, Set, keyed, number, text, to_json};
 use crate::key::{self, Key, TRAILS};
 use crate::list::Page;
-use crate::table::{ABSENT, ATTEMPTS, Index, Outcome, Range, Sort, Write, pause};
+use crate::table::{ABSENT, ATTEMPTS, Outcome, Range, Sort, Write, pause};
 use crate::{Error, Store};
 
 /// Most checkpoints of one page.
@@ -43,22 +43,8 @@ impl Store {
     /// # Errors
     /// Those of the table.
     pub async fn trails_due(&self, before: At, limit: u32) -> Result<Vec<(TenantId, At)>, Error> {
-        let range = Range {
-            index: Some(Index::Watch),
-            pk: TRAILS.to_owned(),
-            sort: Sort::Below(format!("{:013}", before.0)),
-            forward: true,
-            limit: Some(limit.max(1)),
-            consistent: false,
-        };
-        let rows = self.query(&range, None).await?;
-        rows.items
-            .iter()
-            .map(|item| {
-                key::parse_trail_sort(item.text("watch_sk")?)
-                    .ok_or_else(|| item.corrupt("watch_sk"))
-            })
-            .collect()
+        self.due(TRAILS.to_owned(), before, limit, key::parse_trail_sort)
+            .await
     }
 
     /// How far a tenant's trail has come, strongly consistent; none when it has no entry.

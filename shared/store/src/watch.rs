@@ -34,9 +34,23 @@ impl Store {
         before: At,
         limit: u32,
     ) -> Result<Vec<(TenantId, RunId, At)>, Error> {
+        let partition = key::watch_partition(shard % WATCH_SHARDS);
+        self.due(partition, before, limit, key::parse_watch_sort)
+            .await
+    }
+
+    /// What stands in a partition of the watch index for an instant before `before`, the longest overdue first, at most
+    /// `limit`. Eventually consistent.
+    pub(crate) async fn due<T>(
+        &self,
+        partition: String,
+        before: At,
+        limit: u32,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Vec<T>, Error> {
         let range = Range {
             index: Some(Index::Watch),
-            pk: key::watch_partition(shard % WATCH_SHARDS),
+            pk: partition,
             sort: Sort::Below(format!("{:013}", before.0)),
             forward: true,
             limit: Some(limit.max(1)),
@@ -45,10 +59,7 @@ impl Store {
         let rows = self.query(&range, None).await?;
         rows.items
             .iter()
-            .map(|item| {
-                key::parse_watch_sort(item.text("watch_sk")?)
-                    .ok_or_else(|| item.corrupt("watch_sk"))
-            })
+            .map(|item| parse(item.text("watch_sk")?).ok_or_else(|| item.corrupt("watch_sk")))
             .collect()
     }
 
