@@ -247,8 +247,9 @@ async fn begin(api: &Api, new: NewRun, mode: Mode, remaining: Duration) -> Resul
     let (tenant, run) = (new.tenant.clone(), new.run.clone());
     match mode {
         Mode::Queue => Ok(match Box::pin(api.engine.create(new)).await? {
-            Admitted::New(head) => {
-                let view = in_line(api, &tenant, Run::of_head(head)).await?;
+            Admitted::New { head, place } => {
+                let mut view = Run::of_head(head);
+                view.place_in_line = place;
                 Begun::Answered(answer(view, false, None))
             }
             Admitted::Exists(head) => Begun::Exists(Box::new(head)),

@@ -55,16 +55,19 @@ pub(crate) struct Entrance {
 }
 
 impl Entrance {
-    fn new(tenant: &Tenant, new: &NewRun) -> Self {
+    /// Where runs are believed to wait, the first place asked for is one in `line`: whoever takes that looks whether there is
+    /// a better one.
+    fn new(tenant: &Tenant, new: &NewRun, line: bool) -> Self {
         let limits = tenant.limits();
+        let waiting = line && limits.waiting_runs > 0;
         let caps = new.caps.min(limits.caps);
         let project = new.project.clone().map(Node::Project);
         let nodes = project.into_iter().chain(new.key.clone().map(Node::Key));
         let nodes = nodes.filter(|node| !tenant.budgets_of(node).is_empty());
         let admission = Admission {
             nodes: nodes.collect(),
-            grant: chunk(caps),
-            waiting: false,
+            grant: if waiting { Amount::ZERO } else { chunk(caps) },
+            waiting,
         };
         Self {
             caps,
@@ -133,25 +136,32 @@ impl Engine {
         Ok(match tenant {
             None => Err(Refusal::NoTenant),
             Some(tenant) if !tenant.is_active() => Err(Refusal::Suspended),
-            Some(tenant) => Ok(Entrance::new(&tenant, new)),
+            Some(tenant) => {
+                let line = self.turnstile.believes_in_line(&new.tenant);
+                Ok(Entrance::new(&tenant, new, line))
+            }
         })
     }
 
     /// Lets a run that stands in line begin if there is a place, which there mostly is not: whoever frees one gives it away.
+    /// Tells how many stood there.
     ///
     /// # Errors
     /// [`Error`] when the table fails.
-    pub(crate) async fn look_at_line(&self, id: &TenantId) -> Result<(), Error> {
+    pub(crate) async fn look_at_line(&self, id: &TenantId) -> Result<u64, Error> {
         let Some(tenant) = self.tenant(id).await? else {
-            return Ok(());
+            return Ok(0);
         };
-        let ledger = self.store.ledger(&tenant, &Node::Tenant).await?;
-        let most = u64::from(tenant.limits().concurrent_runs);
-        let may_begin = ledger.is_some_and(|ledger| ledger.waiting > 0 && ledger.active < most);
-        if may_begin {
+        let Some(ledger) = self.store.ledger(&tenant, &Node::Tenant).await? else {
+            return Ok(0);
+        };
+        let is_full = ledger.active >= u64::from(tenant.limits().concurrent_runs);
+        self.turnstile
+            .saw_line(id, ledger.waiting > 1 || (ledger.waiting > 0 && is_full));
+        if ledger.waiting > 0 && !is_full {
             self.next_in_line(id).await;
         }
-        Ok(())
+        Ok(ledger.waiting)
     }
 
     /// Gives a free place away. A failure is nobody's who frees one; whoever waits is looked at by the janitor as well.
@@ -194,6 +204,7 @@ impl Engine {
                 }
             }
             if u32::try_from(line.len()).is_ok_and(|length| length < LINE) {
+                self.turnstile.saw_line(id, false);
                 return Ok(());
             }
         }

@@ -56,7 +56,12 @@ pub struct NewRun {
 #[derive(Debug)]
 pub enum Admitted {
     /// The run was created.
-    New(Head),
+    New {
+        /// Its head.
+        head: Head,
+        /// Its place in the tenant's line, from 1, if it stands there; runs that came at the same time may count as before it.
+        place: Option<u64>,
+    },
     /// The same id was created before, by a request with this head's fingerprint.
     Exists(Head),
     /// It may not be.
@@ -147,6 +152,9 @@ impl Engine {
                 Put::Done => return Ok(Founded::New(Box::new(state), commit)),
                 Put::Exists(head) => return Ok(Founded::Exists(head)),
                 Put::Denied(denial) => {
+                    if denial == Denial::Full {
+                        self.turnstile.saw_line(&new.tenant, true);
+                    }
                     if let Err(refusal) = entrance.lower(denial) {
                         if let Refusal::BudgetReached { node, budget, .. } = &refusal {
                             let Budget { period, unit, .. } = *budget;
@@ -173,8 +181,9 @@ impl Engine {
     pub async fn create(&self, new: NewRun) -> Result<Admitted, Error> {
         match Box::pin(self.found(&new, None)).await? {
             Founded::New(state, commit) => {
-                self.send_new(&state, Some(commit)).await?;
-                Ok(Admitted::New(Head::of(&state)))
+                let place = self.send_new(&state, Some(commit)).await?;
+                let head = Head::of(&state);
+                Ok(Admitted::New { head, place })
             }
             Founded::Exists(head) => {
                 if head.status == Status::Queued && !head.waiting {
@@ -187,18 +196,19 @@ impl Engine {
         }
     }
 
-    /// Sends a new run to a driver. One that stands in line needs none; but a place may have become free while it took its
-    /// own.
-    async fn send_new(&self, state: &State, commit: Option<Commit>) -> Result<(), Error> {
+    /// Sends a new run to a driver. One that stands in line needs none, and its place is told; but a place at work may have
+    /// become free while it took its own.
+    async fn send_new(&self, state: &State, commit: Option<Commit>) -> Result<Option<u64>, Error> {
         if state.is_waiting() {
-            return self.look_at_line(&state.tenant).await;
+            let place = self.look_at_line(&state.tenant).await?;
+            return Ok(Some(place.max(1)));
         }
         let mut message = RunMessage::new(state.tenant.clone(), state.run.clone());
         if let Some(commit) = commit {
             message.carry(commit);
         }
         self.queue.send_run(lane(state), &message, 0).await?;
-        Ok(())
+        Ok(None)
     }
 
     /// Creates a run and drives it at once, in one write less. No queue message exists until it parks or is handed over; a

@@ -75,6 +75,7 @@ impl Engine {
                 entry,
                 at: commit.at,
                 definitions,
+                line: self.turnstile.believes_in_line(&state.tenant),
             };
             match self.put_under(state, commit, Some(&charge)).await? {
                 Put::Stale => tenant = self.tenant_anew(&state.tenant).await?,
@@ -120,6 +121,7 @@ impl Engine {
         match written? {
             Written::Done { waiting } => {
                 if waiting {
+                    self.turnstile.saw_line(tenant, true);
                     self.next_in_line(&state.tenant).await;
                 }
                 for event in &commit.events {

@@ -1,16 +1,25 @@
-//! One at a time at a tenant's line, in each process.
+//! What a process knows of tenants' lines, and one at a time at each.
 //!
 //! Runs that end together would all let in the same run, the oldest, and all but one in vain. So whoever comes while another
 //! is at it leaves its place to that one.
+//!
+//! Where a line was seen, one is believed to be until it is seen to be gone: a run that is created asks for its place there
+//! first, one that ends does not ask whether anybody waits. Each saves a transaction that would be refused. A belief that is
+//! wrong costs one more.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use domain::id::TenantId;
 
-/// Places that became free while somebody was at the line, by tenant.
+/// What a process knows of tenants' lines.
 #[derive(Default)]
-pub(crate) struct Turnstile(Mutex<HashMap<TenantId, u32>>);
+pub(crate) struct Turnstile {
+    /// Places that became free while somebody was at the line, by tenant.
+    places: Mutex<HashMap<TenantId, u32>>,
+    /// Whose runs are believed to wait.
+    lines: Mutex<HashSet<TenantId>>,
+}
 
 /// Being at a tenant's line. Dropped early, it leaves the places it has not given away to whoever comes next.
 pub(crate) struct Turn<'a> {
@@ -20,9 +29,24 @@ pub(crate) struct Turn<'a> {
 }
 
 impl Turnstile {
+    /// Whether runs of the tenant are believed to wait.
+    pub(crate) fn believes_in_line(&self, tenant: &TenantId) -> bool {
+        lock(&self.lines).contains(tenant)
+    }
+
+    /// Runs of the tenant wait, or wait no longer.
+    pub(crate) fn saw_line(&self, tenant: &TenantId, waits: bool) {
+        let mut lines = lock(&self.lines);
+        if !waits {
+            lines.remove(tenant);
+        } else if !lines.contains(tenant) {
+            lines.insert(tenant.clone());
+        }
+    }
+
     /// A place became free. None when somebody is at the line who gives it away.
     pub(crate) fn enter<'a>(&'a self, tenant: &'a TenantId) -> Option<Turn<'a>> {
-        let mut places = self.lock();
+        let mut places = lock(&self.places);
         if let Some(more) = places.get_mut(tenant) {
             *more += 1;
             return None;
@@ -34,10 +58,10 @@ impl Turnstile {
             is_over: false,
         })
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, u32>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Turn<'_> {
@@ -46,7 +70,7 @@ impl Turn<'_> {
         if self.is_over {
             return None;
         }
-        let mut places = self.turnstile.lock();
+        let mut places = lock(&self.turnstile.places);
         let free = places.get_mut(self.tenant).map(std::mem::take);
         if free.is_none_or(|free| free == 0) {
             places.remove(self.tenant);
@@ -60,7 +84,7 @@ impl Turn<'_> {
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         if !self.is_over {
-            self.turnstile.lock().remove(self.tenant);
+            lock(&self.turnstile.places).remove(self.tenant);
         }
     }
 }

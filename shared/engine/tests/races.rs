@@ -61,7 +61,7 @@ impl World {
             definitions: None,
         };
         let admitted = world.engine.create(new).await.unwrap();
-        assert!(matches!(admitted, Admitted::New(_)));
+        assert!(matches!(admitted, Admitted::New { .. }));
         let started = world.drive(None, None, Duration::ZERO).await;
         let Outcome::HandedOver(state) = started else {
             panic!("{started:?}");

@@ -40,6 +40,8 @@ pub struct Charge<'a> {
     pub at: At,
     /// How often the tenant's definitions had been changed, if that matters to the decision.
     pub definitions: Option<u64>,
+    /// Whether runs of the tenant are believed to wait for their turn: a commit that ends a run then says so without asking.
+    pub line: bool,
 }
 
 /// What became of a commit that charges.
@@ -47,7 +49,7 @@ pub struct Charge<'a> {
 pub enum Written {
     /// It is stored.
     Done {
-        /// Whether runs of the tenant wait for their turn. Only a commit that ends a run looks.
+        /// Whether runs of the tenant wait for their turn, or are believed to. Only a commit that ends a run looks.
         waiting: bool,
     },
     /// A ledger refused it; nothing was written.

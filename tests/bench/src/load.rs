@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{Stream, StreamExt as _};
 
-use crate::stage::{QUEUED, Stage};
+use crate::stage::{QUEUED, Run, Stage};
 
 /// Clients at saturation.
 pub(crate) const CLIENTS: usize = 64;
@@ -62,7 +62,26 @@ async fn create(
     at_once: usize,
 ) -> anyhow::Result<Vec<String>> {
     let creates = (0..runs).map(|_| stage.create(agent, waits));
-    let mut creates = futures_util::stream::iter(creates).buffer_unordered(at_once);
+    ids(futures_util::stream::iter(creates).buffer_unordered(at_once)).await
+}
+
+/// Creates runs of an agent at even intervals and waits for none.
+pub(crate) async fn paced(
+    stage: &Stage,
+    agent: &str,
+    runs: u32,
+    every: Duration,
+) -> anyhow::Result<Vec<String>> {
+    let began = tokio::time::Instant::now();
+    let creates = futures_util::stream::iter(0..runs).then(|number| async move {
+        tokio::time::sleep_until(began + every * number).await;
+        stage.create(agent, false)
+    });
+    ids(creates.buffer_unordered(AT_ONCE)).await
+}
+
+async fn ids(creates: impl Stream<Item = anyhow::Result<Run>>) -> anyhow::Result<Vec<String>> {
+    let mut creates = std::pin::pin!(creates);
     let mut ids = Vec::new();
     while let Some(run) = creates.next().await {
         ids.push(run?.id);

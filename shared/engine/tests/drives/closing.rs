@@ -103,7 +103,7 @@ async fn a_tenant_is_closed_to_the_end_and_its_neighbours_keep_every_byte() {
     // One run parked, one that somebody gave up in the middle, one that nobody took up.
     for number in [1, 2, 3] {
         let admitted = world.engine.create(waits(&world, number)).await.unwrap();
-        assert!(matches!(admitted, Admitted::New(_)), "{admitted:?}");
+        assert!(matches!(admitted, Admitted::New { .. }), "{admitted:?}");
     }
     for (number, given) in [(1, Duration::from_secs(900)), (2, Duration::ZERO)] {
         let work = Work {
@@ -326,7 +326,7 @@ async fn a_closing_is_taken_back_until_deletion_begins() {
         (before.items + 1, before.objects)
     );
     let admitted = world.engine.create(waits(&world, 9)).await.unwrap();
-    assert!(matches!(admitted, Admitted::New(_)), "{admitted:?}");
+    assert!(matches!(admitted, Admitted::New { .. }), "{admitted:?}");
 }
 
 #[tokio::test]

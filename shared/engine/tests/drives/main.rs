@@ -5,6 +5,7 @@
 mod closing;
 mod crashes;
 mod limits;
+mod line;
 mod parks;
 mod receipts;
 
@@ -22,7 +23,7 @@ use domain::time::At;
 use local::sqs::Received;
 use queue::{Message, RunMessage, ToolMessage};
 use serde_json::json;
-use skein_engine::{Engine, Limits, NewRun, Outcome, Work};
+use skein_engine::{Clock, Engine, Limits, NewRun, Outcome, Work};
 use tokio::time::Instant;
 
 const NOW: u64 = 1_700_000_000_000;
@@ -33,6 +34,7 @@ const TASKS: &str = "tasks";
 struct World {
     cloud: Cloud,
     engine: Engine,
+    clock: Clock,
     ahead_ms: Arc<AtomicU64>,
     tenant: TenantId,
     run: RunId,
@@ -44,10 +46,11 @@ impl World {
         let cloud = Cloud::open(None, CloudConfig::default()).await.unwrap();
         let ahead_ms = Arc::new(AtomicU64::new(0));
         let (ahead, began) = (ahead_ms.clone(), Instant::now());
-        let engine = cloud.engine(Some(Arc::new(move || {
+        let clock: Clock = Arc::new(move || {
             let ran_ms = u64::try_from(began.elapsed().as_millis()).unwrap();
             At(NOW + ran_ms + ahead.load(Ordering::Relaxed))
-        })));
+        });
+        let engine = cloud.engine(Some(clock.clone()));
         let tenant = TenantId::parse("acme").unwrap();
         let id = AgentId::parse("a").unwrap();
         let definition: Agent = serde_json::from_value(json!({
@@ -63,6 +66,7 @@ impl World {
         Self {
             cloud,
             engine,
+            clock,
             ahead_ms,
             tenant,
             run: RunId::from_bytes([7; 16]),

@@ -285,7 +285,7 @@ impl Store {
 struct Ledgers<'a> {
     charge: Option<&'a Charge<'a>>,
     periods: Periods,
-    /// Whether it was seen that runs wait for their turn.
+    /// Whether a place becomes free for which runs wait, as was seen or is believed.
     waiting: bool,
 }
 
@@ -294,7 +294,7 @@ impl<'a> Ledgers<'a> {
         Self {
             charge,
             periods: Periods::default(),
-            waiting: false,
+            waiting: charge.is_some_and(|charge| charge.line && charge.entry.active < 0),
         }
     }
 

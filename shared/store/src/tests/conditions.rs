@@ -106,6 +106,7 @@ async fn a_charge_to_a_node_that_has_no_ledger_is_stale() {
         },
         at: NOW,
         definitions: None,
+        line: false,
     };
     let commit = script.next(None, vec![step(1)]);
     let written = store.append_charged(&acme.id, &run, &commit, None, Some(&charge), None);

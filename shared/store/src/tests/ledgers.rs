@@ -97,6 +97,7 @@ async fn begin_if(
         entry: script.state.entry(&commit.events),
         at,
         definitions,
+        line: false,
     };
     let creation = store
         .create_charged(&of.id, &head, &commit, Some(&charge))
@@ -125,6 +126,7 @@ async fn go_on(
         entry,
         at,
         definitions: None,
+        line: false,
     };
     let head = moves.then_some(&head);
     store
@@ -335,6 +337,7 @@ async fn every_node_of_a_run_is_charged() {
         entry,
         at: NOW,
         definitions: None,
+        line: false,
     };
     let reserve = |amount| Entry {
         active: 1,

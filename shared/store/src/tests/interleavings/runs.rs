@@ -301,6 +301,8 @@ impl Process {
                 entry,
                 at: commit.at,
                 definitions: None,
+                // A belief: it may be wrong.
+                line: commit.first.is_multiple_of(2),
             };
             let charge = (heeds_settings || !entry.is_empty()).then_some(&charge);
             let (store, tenant) = (&self.store, &state.tenant);

@@ -22,6 +22,7 @@ async fn renewals(store: &Store, of: &Tenant, node: &Node) -> Vec<Vec<Write>> {
         },
         at: NOW.plus_ms(DAY_MS),
         definitions: None,
+        line: false,
     };
     let mut periods = Periods::default();
     let writes = charge.writes(&periods, true);
