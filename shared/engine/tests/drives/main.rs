@@ -8,6 +8,7 @@ mod limits;
 mod line;
 mod parks;
 mod receipts;
+mod skew;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
