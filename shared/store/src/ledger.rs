@@ -5,6 +5,7 @@
 //! changes it once. Conditions cannot do arithmetic, so what is left is kept and compared, never computed. The rules are
 //! those of [`domain::budget::Ledger`], which the tests hold this against.
 
+pub(crate) mod crowd;
 mod settings;
 mod warnings;
 

@@ -42,6 +42,7 @@ use std::time::Duration;
 use access::{Access, Accesses};
 use aws_types::SdkConfig;
 use domain::id::TenantId;
+use ledger::crowd::Crowds;
 
 pub use access::TenantRole;
 pub use agent::{AgentHead, AgentVersion, Latest};
@@ -141,6 +142,7 @@ struct Inner {
     config: Config,
     versions: Cache<Key, AgentVersion>,
     latest: Cache<Key, Latest>,
+    crowds: Crowds,
 }
 
 impl fmt::Debug for Store {
@@ -169,6 +171,7 @@ impl Store {
                 config,
                 versions,
                 latest: Cache::of_changing(VERSIONS, BELIEVED),
+                crowds: Crowds::default(),
             }),
             access: Arc::new(access),
             accesses: accesses.map(Arc::new),

@@ -19,6 +19,9 @@ use crate::{Error, Store};
 /// Attempts at a write that meets a transaction on the same item.
 pub(crate) const ATTEMPTS: u32 = 5;
 
+/// Attempts at a write that names a ledger: all of a tenant's runs meet there.
+pub(crate) const LEDGER_ATTEMPTS: u32 = 16;
+
 /// A change of one item, under a condition.
 #[derive(Clone)]
 pub(crate) struct Write {
@@ -422,11 +425,11 @@ impl Store {
     }
 }
 
-/// Waits before a write that met a transaction is tried again: up to 5 ms, doubling, drawn so that the two do not meet
-/// again.
+/// Waits before a write that met a transaction is tried again: up to 5 ms, doubling to 1.28 s, drawn so that the two do not
+/// meet again.
 pub(crate) async fn pause(attempt: u32) {
     use std::hash::{BuildHasher, RandomState};
-    let longest_us = 5_000_u64 << attempt.min(6);
+    let longest_us = 5_000_u64 << attempt.min(8);
     let wait_us = RandomState::new().hash_one(attempt) % longest_us;
     tokio::time::sleep(std::time::Duration::from_micros(wait_us)).await;
 }

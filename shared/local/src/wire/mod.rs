@@ -1,8 +1,10 @@
 //! The wire between SDK clients and the stand-ins: a router as an SDK's HTTP connector
 //! ([`connector`]), a router on a socket ([`serve`](serve())), faults injected on the way
-//! ([`Faults`]) and requests counted on the way ([`Meter`]). It never interprets what a service
+//! ([`Faults`]), transactions that
+//! meet ([`Conflicts`]) and requests counted on the way ([`Meter`]). It never interprets what a service
 //! means, only how a request names its operation.
 
+mod conflicts;
 mod connector;
 mod faults;
 mod meter;
@@ -11,6 +13,7 @@ mod serve;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use conflicts::Conflicts;
 pub use connector::connector;
 pub use faults::{Call, Fault, Faults, Rule};
 pub use meter::{Count, Meter, Snapshot};

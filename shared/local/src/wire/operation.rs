@@ -141,7 +141,7 @@ fn target(parts: &Parts) -> Option<&str> {
     parts.headers.get(TARGET)?.to_str().ok()
 }
 
-fn json_error(status: StatusCode, kind: &str, message: &str) -> Response {
+pub(super) fn json_error(status: StatusCode, kind: &str, message: &str) -> Response {
     let body = serde_json::json!({ "__type": kind, "message": message });
     let headers = [(CONTENT_TYPE, "application/x-amz-json-1.0")];
     (status, headers, Body::from(body.to_string())).into_response()

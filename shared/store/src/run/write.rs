@@ -7,13 +7,13 @@ use domain::time::At;
 use super::Creation;
 use crate::item::{Item, Read, Set, keyed, text, to_json};
 use crate::key::{self, Key, SNAPSHOT};
+use crate::ledger::crowd::Turn;
 use crate::ledger::{Charge, Periods, Verdict, Written, place};
 use crate::schema::TTL;
-use crate::table::{ABSENT, ATTEMPTS, Outcome, PRESENT, Range, Refusal, Sort, Write, pause};
+use crate::table::{
+    ABSENT, ATTEMPTS, LEDGER_ATTEMPTS, Outcome, PRESENT, Range, Refusal, Sort, Write, pause,
+};
 use crate::{Error, Store, blob};
-
-/// Attempts at a write that charges: a tenant's runs meet at its ledger.
-const CHARGED_ATTEMPTS: u32 = 16;
 
 /// Most old snapshots removed when a new one is written.
 const SWEPT_SNAPSHOTS: u32 = 8;
@@ -45,6 +45,7 @@ impl Store {
         charge: Option<&Charge<'_>>,
     ) -> Result<Creation, Error> {
         let mut ledgers = Ledgers::new(charge);
+        let mut turn = self.turn(tenant, charge).await;
         for attempt in 0..ledgers.attempts() {
             let mut writes = vec![
                 Write::new(self.head_item(tenant, head), Some(ABSENT)),
@@ -57,7 +58,12 @@ impl Store {
             writes.extend(ledgers.writes(tenant, head));
             match self.transact(writes).await? {
                 Outcome::Done => return Ok(Creation::New),
-                Outcome::Conflict => pause(attempt).await,
+                Outcome::Conflict => {
+                    if let Some(turn) = &mut turn {
+                        turn.line_up().await;
+                    }
+                    pause(attempt).await;
+                }
                 Outcome::Refused(mut refusals) => {
                     let at_ledgers = refusals.split_off(2);
                     let [at_head, at_commit] = pair(refusals);
@@ -122,6 +128,7 @@ impl Store {
         kept_until: Option<At>,
     ) -> Result<Written, Error> {
         let mut ledgers = Ledgers::new(charge);
+        let mut turn = self.turn(tenant, charge).await;
         for attempt in 0..ledgers.attempts() {
             let item = self.commit_item(tenant, run, commit, kept_until).await?;
             let write = Write::new(item, Some(ABSENT));
@@ -145,7 +152,12 @@ impl Store {
                         waiting: ledgers.waiting,
                     });
                 }
-                Outcome::Conflict => pause(attempt).await,
+                Outcome::Conflict => {
+                    if let Some(turn) = &mut turn {
+                        turn.line_up().await;
+                    }
+                    pause(attempt).await;
+                }
                 Outcome::Refused(mut refusals) => {
                     let before = 1 + usize::from(head.is_some()) + ledgers.places();
                     let at_ledgers = refusals.split_off(before.min(refusals.len()));
@@ -169,6 +181,16 @@ impl Store {
             }
         }
         Err(Error::conflict("PutItem"))
+    }
+
+    /// The turn of a commit at the tenant's ledger, if it changes that.
+    async fn turn<'a>(
+        &'a self,
+        tenant: &'a TenantId,
+        charge: Option<&Charge<'_>>,
+    ) -> Option<Turn<'a>> {
+        charge?;
+        Some(self.inner.crowds.approach(tenant).await)
     }
 
     /// What the refusal of ledgers leads to: an answer, or nothing when the write can be tried again.
@@ -300,7 +322,7 @@ impl<'a> Ledgers<'a> {
 
     fn attempts(&self) -> u32 {
         if self.charge.is_some() {
-            CHARGED_ATTEMPTS
+            LEDGER_ATTEMPTS
         } else {
             ATTEMPTS
         }

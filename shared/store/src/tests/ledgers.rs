@@ -1,5 +1,6 @@
 //! Ledgers against the local table: no budget is ever passed, and what is reserved comes back once.
 
+mod contention;
 mod definitions;
 mod periods;
 mod warnings;
