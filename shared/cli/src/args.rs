@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use api::auth::OPERATOR_SCOPES;
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::client::Client;
@@ -58,6 +60,9 @@ pub(crate) enum Command {
     /// Store agents and look at them
     #[command(subcommand)]
     Agents(Agents),
+    /// Issue the keys of operators (with credentials of AWS)
+    #[command(subcommand)]
+    Operators(Operators),
     /// Onboard tenants, change, suspend and close them (operator)
     #[command(subcommand)]
     Tenants(Tenants),
@@ -360,6 +365,22 @@ pub(crate) enum Tenants {
 
 fn json(text: &str) -> Result<serde_json::Value, String> {
     serde_json::from_str(text).map_err(|error| format!("is not JSON: {error}"))
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Operators {
+    /// Issue an operator's key and print it, once: with the rights of whoever may write to the table, not through the API
+    Issue {
+        /// The table: the output `Table` of the stack
+        #[arg(long)]
+        table: String,
+        /// What its owner calls it
+        #[arg(long, default_value = "operator")]
+        label: String,
+        /// What it may do; may be given more than once [default: everything]
+        #[arg(long = "scope", value_parser = PossibleValuesParser::new(OPERATOR_SCOPES))]
+        scopes: Vec<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -49,6 +49,7 @@ async fn perform(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Runs(command) => runs::runs(&cli.server.client()?, command).await,
         Command::Agents(command) => agents::agents(&cli.server.client()?, command).await,
         Command::Tenants(command) => operator::tenants(&cli.server.operator()?, command).await,
+        Command::Operators(command) => operator::operators(command).await,
         Command::Keys(command) => operator::keys(&cli.server.operator()?, command).await,
         Command::Budgets(command) => operator::budgets(&cli.server.operator()?, command).await,
         Command::Usage(asked) => {

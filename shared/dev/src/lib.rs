@@ -11,5 +11,5 @@ mod state;
 
 pub use cloud::{AUDIT_BUCKET, Cloud, CloudConfig, Isolation, QUEUES};
 pub use platform::{FUNCTIONS, Launch, Platform};
-pub use seed::{Keys, SAMPLES, TENANT};
+pub use seed::{Keys, SAMPLES, TENANT, issue_operator_key};
 pub use state::{Folder, Taken};

@@ -65,6 +65,15 @@ pub fn engine() -> anyhow::Result<Engine> {
     ))
 }
 
+/// A store over this table and nothing else, for a person at a terminal who may write to it.
+#[must_use]
+pub fn table(name: &str) -> Store {
+    aws::install_crypto();
+    let config = aws::config();
+    let table = aws_sdk_dynamodb::Client::new(&config);
+    Store::new(table, &config, store::Config::new(name, "", []))
+}
+
 /// Where audit trails are archived, and what signs their checkpoints.
 ///
 /// # Errors

@@ -73,9 +73,10 @@ pub(crate) async fn paced(
     every: Duration,
 ) -> anyhow::Result<Vec<String>> {
     let began = tokio::time::Instant::now();
-    let creates = futures_util::stream::iter(0..runs).then(|number| async move {
+    // Those whose time has not come count as under way.
+    let creates = futures_util::stream::iter(0..runs).map(|number| async move {
         tokio::time::sleep_until(began + every * number).await;
-        stage.create(agent, false)
+        stage.create(agent, false).await
     });
     ids(creates.buffer_unordered(AT_ONCE)).await
 }
