@@ -58,7 +58,9 @@ pub struct Archived {
     pub due: usize,
     /// Checkpoints that were made.
     pub checkpoints: usize,
-    /// Trails with which something is wrong.
+    /// Trails for which the next tick tries again.
+    pub delayed: usize,
+    /// Trails with which something is wrong that does not pass by itself.
     pub failed: usize,
 }
 
@@ -92,6 +94,7 @@ pub async fn archive(
     while let Some(made) = trails.next().await {
         match made {
             Ok(made) => archived.checkpoints += made,
+            Err(error) if error.is_transient() => archived.delayed += 1,
             Err(_) => archived.failed += 1,
         }
     }

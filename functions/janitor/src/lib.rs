@@ -15,7 +15,7 @@ use lambda_runtime::{LambdaEvent, service_fn};
 use queue::{ClosingMessage, Malformed, Message as _, SweepMessage};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use telemetry::{Gauges, Unit};
+use telemetry::{Gauges, Metrics, Unit};
 
 /// How long a tick sees to audit trails at most: an invocation that runs out of time ends the process, and sweeps with it.
 const ARCHIVING: Duration = Duration::from_secs(30);
@@ -59,7 +59,10 @@ pub async fn run() -> Result<(), lambda_runtime::Error> {
                     let archiving = Box::pin(archive(store, &bucket, &signer, now));
                     match tokio::time::timeout(ARCHIVING, archiving).await {
                         Ok(archived) => show(archived?),
-                        Err(_) => tracing::warn!("audit trails wait for the next tick"),
+                        Err(_) => {
+                            tracing::warn!("audit trails wait for the next tick");
+                            tell_of_trails(1, 0);
+                        }
                     }
                     swept?;
                 }
@@ -75,9 +78,21 @@ fn show(archived: Archived) {
         tracing::info!(
             due = archived.due,
             checkpoints = archived.checkpoints,
+            delayed = archived.delayed,
             failed = archived.failed,
             "audit trails were archived"
         );
+    }
+    tell_of_trails(archived.delayed, archived.failed);
+}
+
+/// Metrics of trails that are not archived. An alarm stands on each; a minute without is no line.
+fn tell_of_trails(delayed: usize, failed: usize) {
+    let mut metrics = Metrics::new();
+    for (name, trails) in [("trails_delayed", delayed), ("trails_failed", failed)] {
+        if trails > 0 {
+            metrics.put(name, Unit::Count, count(trails));
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 /// Most metrics of one line, and most values of one metric (limits of EMF).
 const MOST: usize = 100;
-pub(crate) const NAMESPACE: &str = "Skein";
+const NAMESPACE: &str = "Skein";
 
 /// Where metrics go, once logging was started.
 static SINK: OnceLock<Sink> = OnceLock::new();
@@ -26,6 +26,20 @@ pub(crate) fn open(service: &str, namespace: Option<&str>, is_text: bool) {
         namespace: namespace.unwrap_or(NAMESPACE).to_owned(),
         is_text,
     });
+}
+
+/// What all metrics of this process stand under.
+pub(crate) fn namespace() -> &'static str {
+    SINK.get().map_or(NAMESPACE, |sink| &sink.namespace)
+}
+
+/// Counts the start of a process that somebody waits for. One that Lambda starts ahead of requests is none, and a person at a
+/// terminal sees their functions start.
+pub(crate) fn started(initialization: Option<&str>) {
+    let is_read = SINK.get().is_some_and(|sink| sink.is_text);
+    if initialization == Some("on-demand") && !is_read {
+        Metrics::new().put("cold_starts", Unit::Count, 1.0);
+    }
 }
 
 /// What a metric counts in.

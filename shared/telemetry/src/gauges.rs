@@ -5,7 +5,7 @@ use aws_sdk_cloudwatch::error::SdkError;
 use aws_sdk_cloudwatch::operation::put_metric_data::PutMetricDataError;
 use aws_sdk_cloudwatch::types::{Dimension, MetricDatum, StandardUnit};
 
-use crate::emf::{NAMESPACE, Unit};
+use crate::emf::{self, Unit};
 
 /// Most metrics of one request (limit of `PutMetricData`).
 const MOST: usize = 1_000;
@@ -52,7 +52,7 @@ impl Gauges {
         Self { client, service }
     }
 
-    /// Stores the values as of now, in namespace `Skein` with the dimension `service`.
+    /// Stores the values as of now, in the namespace of this process's other metrics, with the dimension `service`.
     ///
     /// # Errors
     /// When CloudWatch refuses or cannot be reached; of more than 1,000 values the first thousands may be stored then.
@@ -72,7 +72,7 @@ impl Gauges {
             });
             self.client
                 .put_metric_data()
-                .namespace(NAMESPACE)
+                .namespace(emf::namespace())
                 .set_metric_data(Some(data.collect()))
                 .send()
                 .await

@@ -21,7 +21,8 @@ const QUIET: [&str; 5] = ["aws_", "hyper", "h2", "rustls", "tower"];
 ///
 /// `SKEIN_LOG`, else `POWERTOOLS_LOG_LEVEL`, else `RUST_LOG` holds a level (`info`, the default, `debug`, ...) or directives
 /// (`info,engine=debug`). `SKEIN_LOG_FORMAT=text` writes lines for people instead of JSON.
-/// `POWERTOOLS_SERVICE_NAME` replaces the service's name. Whatever is not logged costs one comparison.
+/// `POWERTOOLS_SERVICE_NAME` replaces the service's name, `POWERTOOLS_METRICS_NAMESPACE` that of metrics. Whatever is not
+/// logged costs one comparison. A cold start on Lambda is counted.
 pub fn init(service: &str) {
     let variable = |name: &str| env::var(name).ok().filter(|value| !value.trim().is_empty());
     let service = variable("POWERTOOLS_SERVICE_NAME").unwrap_or_else(|| service.to_owned());
@@ -30,6 +31,7 @@ pub fn init(service: &str) {
     let is_text = variable("SKEIN_LOG_FORMAT").is_some_and(|format| format == "text");
     let namespace = variable("POWERTOOLS_METRICS_NAMESPACE");
     emf::open(&service, namespace.as_deref(), is_text);
+    emf::started(variable("AWS_LAMBDA_INITIALIZATION_TYPE").as_deref());
     let layer = if is_text {
         fmt::layer().compact().with_writer(stdout).boxed()
     } else {
