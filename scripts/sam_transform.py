@@ -35,16 +35,21 @@ DEPLOYMENT_PREFERENCES = {"AllAtOnce"} | {
 }
 
 
+def types_of(preference):
+    """The types that a preference may have: one, or those of a condition."""
+    if isinstance(preference, dict) and "Fn::If" in preference:
+        return [kind for choice in preference["Fn::If"][1:] for kind in types_of(choice)]
+    return [preference]
+
+
 def wrong_deployment_preferences(template):
     """Functions whose deployment preference CodeDeploy does not know, with what they ask for."""
-    globals_ = template.get("Globals", {}).get("Function", {})
+    globals_ = template.get("Globals", {}).get("Function", {}).get("DeploymentPreference", {})
     for name, function in sam_template.functions(template).items():
-        preference = function["Properties"].get("DeploymentPreference") or globals_.get(
-            "DeploymentPreference", {}
-        )
-        kind = preference.get("Type")
-        if isinstance(kind, str) and kind not in DEPLOYMENT_PREFERENCES:
-            yield f"{name}: unknown DeploymentPreference.Type {kind!r}"
+        preference = globals_ | function["Properties"].get("DeploymentPreference", {})
+        for kind in types_of(preference.get("Type")):
+            if kind is not None and kind not in DEPLOYMENT_PREFERENCES:
+                yield f"{name}: unknown DeploymentPreference.Type {kind!r}"
 
 
 def transform(template):
