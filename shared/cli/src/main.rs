@@ -13,6 +13,8 @@ mod doctor;
 mod operator;
 mod output;
 mod run;
+#[cfg(test)]
+mod runbooks;
 mod runs;
 mod usage;
 
