@@ -113,6 +113,16 @@ class Alarms(unittest.TestCase):
                     self.assertIn(metric, known, name)
                     self.assertIn(set(dimensions), sets, name)
 
+    def test_the_gateways_metrics_are_looked_up_by_the_name_that_the_api_has(self):
+        (api,) = resources(resolved(), "AWS::ApiGateway::RestApi").values()
+        name = api.get("Name", api["Body"]["info"]["title"])
+        of_gateway = [
+            dimensions for alarm in alarms().values() for space, _, dimensions in watched(alarm) if space == "AWS/ApiGateway"
+        ]
+        self.assertGreater(len(of_gateway), 2)
+        for dimensions in of_gateway:
+            self.assertEqual(dimensions["ApiName"], name)
+
     def test_metric_filters_look_for_what_functions_log(self):
         code = deployment.rust()
         for metric, found in filters().items():

@@ -5,6 +5,7 @@ import tomllib
 import unittest
 
 import deployment
+import idle_cost
 from deployment import ROOT, resolved
 
 
@@ -15,6 +16,10 @@ class Documents(unittest.TestCase):
             self.assertIn(name, rows)
             default = str(parameter["Default"])
             self.assertEqual(rows[name], f"`{default}`" if default else "none", name)
+
+    def test_the_readme_says_what_a_small_stack_costs_while_nothing_runs(self):
+        total = sum(dollars for _, _, dollars in idle_cost.items(resolved()))
+        self.assertIn(f"A small stack costs ${total:.2f} a month while nothing runs", deployment.text("README.md"))
 
     def test_every_environment_of_samconfig_can_be_deployed(self):
         config = tomllib.loads(deployment.text("samconfig.toml"))
