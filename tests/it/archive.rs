@@ -353,6 +353,32 @@ async fn the_janitors_tick_makes_the_checkpoints_that_are_due() {
 }
 
 #[tokio::test]
+async fn trails_that_are_not_archived_are_counted_for_the_alarms() {
+    let running = Running::own().await;
+    let (cloud, acme) = (running.cloud(), tenant("acme"));
+    let store = cloud.store();
+    change(&store, &acme, &[At(1_700_000_000_000)]).await;
+    let tick = || async {
+        let tick = include_str!("../../events/janitor-schedule.json");
+        let ticked = running.platform.lambda.invoke("janitor", tick.into());
+        within(ticked).await.unwrap();
+    };
+    cloud.faults.add(Rule::new(Fault::FailBefore).on("Sign"));
+    tick().await;
+    let lines = running.last_lines();
+    assert!(lines.contains("trails_delayed=1"), "{lines}");
+    assert!(!lines.contains("trails_failed"), "{lines}");
+    cloud.faults.clear();
+    let mut first = store.audit(&acme, 0, 1).await.unwrap().items.remove(0);
+    first.change.by = "nobody".to_owned();
+    let forged = json!({"S": serde_json::to_string(&first).unwrap()});
+    tamper(&running, "acme", 1, "SET entry = :value", forged).await;
+    tick().await;
+    let lines = running.last_lines();
+    assert!(lines.contains("trails_failed=1"), "{lines}");
+}
+
+#[tokio::test]
 async fn tenants_and_operators_read_checkpoints_and_each_tenant_its_own() {
     let running = shared();
     let client = running.tenant("sealed").await;

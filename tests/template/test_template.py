@@ -12,6 +12,7 @@ from deployment import EVERYTHING, resolved, resources
 FUNCTIONS = set(resources(deployment.transformed(), "AWS::Lambda::Function"))
 # What the gateway refuses with words of its own, since no function has them.
 GATEWAY_ALONE = {"blocked", "refused"}
+SAFE = {"$context.error.messageString", "$context.requestId"}
 CREDENTIALS = {"method.request.header.Authorization", "method.request.header.X-Api-Key"}
 METHODS = {"get", "post", "put", "patch", "delete", "options"}
 
@@ -233,8 +234,9 @@ class Gateway(unittest.TestCase):
         for name, answer in answers.items():
             ((media_type, template),) = answer["ResponseTemplates"].items()
             self.assertEqual(media_type, "application/problem+json")
-            # The gateway puts a text with its quotes there.
+            # The gateway puts a text with its quotes there; the texts of other variables may hold quotes that nobody escapes.
             body = json.loads(template.replace("$context.error.messageString", '"x"'))
+            self.assertLessEqual(set(re.findall(r"\$context\.[\w.]+", template)), SAFE, name)
             code = body["code"]
             self.assertEqual(body.get("status"), answer.get("StatusCode"), name)
             self.assertEqual(body["instance"], "$context.requestId", name)

@@ -33,13 +33,19 @@ pub(crate) fn namespace() -> &'static str {
     SINK.get().map_or(NAMESPACE, |sink| &sink.namespace)
 }
 
-/// Counts the start of a process that somebody waits for. One that Lambda starts ahead of requests is none, and a person at a
-/// terminal sees their functions start.
+/// Counts the start of a process that somebody waits for; `initialization` is what Lambda says of it.
 pub(crate) fn started(initialization: Option<&str>) {
-    let is_read = SINK.get().is_some_and(|sink| sink.is_text);
-    if initialization == Some("on-demand") && !is_read {
-        Metrics::new().put("cold_starts", Unit::Count, 1.0);
+    let is_text = SINK.get().is_some_and(|sink| sink.is_text);
+    drop(cold_start(initialization, is_text));
+}
+
+/// A process that Lambda starts ahead of requests is no cold start, and a person at a terminal need not be told.
+fn cold_start(initialization: Option<&str>, is_text: bool) -> Metrics {
+    let mut metrics = Metrics::new();
+    if initialization == Some("on-demand") && !is_text {
+        metrics.put("cold_starts", Unit::Count, 1.0);
     }
+    metrics
 }
 
 /// What a metric counts in.
@@ -226,6 +232,20 @@ mod tests {
                 "steps": [5.0, 6.0],
             })
         );
+    }
+
+    #[test]
+    fn a_start_that_somebody_waits_for_is_counted_and_no_other() {
+        let counted = cold_start(Some("on-demand"), false);
+        assert_eq!(counted.metrics, [("cold_starts", Unit::Count, vec![1.0])]);
+        for (initialization, is_text) in [
+            (Some("provisioned-concurrency"), false),
+            (None, false),
+            (Some("on-demand"), true),
+        ] {
+            let not = cold_start(initialization, is_text);
+            assert!(not.metrics.is_empty(), "{initialization:?} {is_text}");
+        }
     }
 
     #[test]
