@@ -366,7 +366,7 @@ async fn trails_that_are_not_archived_are_counted_for_the_alarms() {
     cloud.faults.add(Rule::new(Fault::FailBefore).on("Sign"));
     tick().await;
     let lines = running.last_lines();
-    assert!(lines.contains("trails_delayed=1"), "{lines}");
+    assert!(lines.contains(r#""trails_delayed":1.0"#), "{lines}");
     assert!(!lines.contains("trails_failed"), "{lines}");
     cloud.faults.clear();
     let mut first = store.audit(&acme, 0, 1).await.unwrap().items.remove(0);
@@ -375,7 +375,7 @@ async fn trails_that_are_not_archived_are_counted_for_the_alarms() {
     tamper(&running, "acme", 1, "SET entry = :value", forged).await;
     tick().await;
     let lines = running.last_lines();
-    assert!(lines.contains("trails_failed=1"), "{lines}");
+    assert!(lines.contains(r#""trails_failed":1.0"#), "{lines}");
 }
 
 #[tokio::test]
