@@ -20,6 +20,7 @@ use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 
 use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_types::SdkConfig;
 use domain::budget::{Amount, Budget, Period, Unit};
 use domain::limit::Share;
 use domain::run::Known;
@@ -87,6 +88,31 @@ struct Seat {
 pub(super) struct Stand {
     pub(super) store: Store,
     pub(super) wire: Wire,
+    table: aws_sdk_dynamodb::Client,
+    payloads: SdkConfig,
+}
+
+impl Stand {
+    fn over(table: aws_sdk_dynamodb::Client, payloads: SdkConfig, wire: Wire) -> Self {
+        let store = open(&table, &payloads);
+        Self {
+            store,
+            wire,
+            table,
+            payloads,
+        }
+    }
+
+    /// The store of one process, which shares nothing with those of others but the table.
+    fn store_of_one(&self) -> Store {
+        open(&self.table, &self.payloads)
+    }
+}
+
+fn open(table: &aws_sdk_dynamodb::Client, payloads: &SdkConfig) -> Store {
+    let secret = *b"a secret that only tests may know";
+    let config = Config::new("skein", "payloads", secret);
+    Store::new(table.clone(), payloads, config)
 }
 
 struct Interleaving<'a> {
@@ -113,11 +139,10 @@ pub(super) async fn stand() -> Stand {
         .retry_config(RetryConfig::disabled())
         .build();
     let payloads = sdk(Payloads::open(None).unwrap().router());
-    let secret = *b"a secret that only tests may know";
-    let config = Config::new("skein", "payloads", secret);
-    let store = Store::new(aws_sdk_dynamodb::Client::new(&table), &payloads, config);
-    store.provision().await.unwrap();
-    Stand { store, wire }
+    let table = aws_sdk_dynamodb::Client::new(&table);
+    let stand = Stand::over(table, payloads, wire);
+    stand.store.provision().await.unwrap();
+    stand
 }
 
 /// The tenant with one thing changed.
@@ -219,7 +244,7 @@ impl<'a> Interleaving<'a> {
     fn process(&self, seat: usize, crashes: u64) -> Process {
         let mut dice = self.dice.fork(1_000 * seat as u64 + crashes);
         Process {
-            store: self.stand.store.clone(),
+            store: self.stand.store_of_one(),
             common: self.common.clone(),
             ahead_ms: dice.below(4_000),
             settings: None,
