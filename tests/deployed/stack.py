@@ -5,14 +5,16 @@
     BEDROCK_URL          what answers as Amazon Bedrock: the local cloud's models
 """
 
-import json
 import io
+import json
 import os
+import re
 import secrets
 import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 import zipfile
 from pathlib import Path
@@ -36,7 +38,7 @@ LEFT_OUT = {
     "AWS::Logs::QueryDefinition": "no saved queries",
 }
 # Streamed answers do not pass its REST API, so requests to these routes invoke their function as the gateway would.
-STREAMED = {("POST", "/v1/runs")}
+STREAMED = re.compile(r"POST /v1/runs|GET /v1/runs/[^/]+/events(\?.*)?")
 # Between two looks at something that will happen.
 EVERY_S = 0.2
 PATIENCE_S = 60
@@ -80,6 +82,7 @@ class Stack:
     """A deployed stack."""
 
     def __init__(self, name="skein-dev"):
+        self.name = name
         self.lambdas = client("lambda")
         self.queues = client("sqs")
         self.objects = client("s3")
@@ -187,12 +190,16 @@ class Client:
         """POST of JSON."""
         return self._ask("POST", path, json.dumps(body), headers)
 
+    def put(self, path, body):
+        """PUT of JSON."""
+        return self._ask("PUT", path, json.dumps(body), {})
+
     def _ask(self, method, path, body, headers):
         headers = {name.replace("_", "-"): value for name, value in headers.items()}
         headers["Authorization"] = f"Bearer {self.key}"
         if body is not None:
             headers["Content-Type"] = "application/json"
-        if (method, path) in STREAMED:
+        if STREAMED.fullmatch(f"{method} {path}"):
             return self._invoke(method, path, body, headers)
         data = None if body is None else body.encode()
         request = urllib.request.Request(self.stack.root + path, data, headers, method=method)
@@ -204,7 +211,9 @@ class Client:
 
     def _invoke(self, method, path, body, headers):
         event = json.loads((ROOT / "events/stream-create-run.json").read_text(encoding="utf-8"))
+        path, _, query = path.partition("?")
         event["httpMethod"], event["path"], event["body"] = method, path, body
+        event["multiValueQueryStringParameters"] = urllib.parse.parse_qs(query)
         event["headers"] = headers
         event["multiValueHeaders"] = {name: [value] for name, value in headers.items()}
         # A streamed answer: JSON of status and headers, eight zero bytes, the body.

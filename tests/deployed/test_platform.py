@@ -25,7 +25,7 @@ class Platform(unittest.TestCase):
         self.assertEqual(run["status"], "succeeded", run)
         self.assertEqual(run["output"], "17 * 23 + 4 is 395.")
         events = acme.get(f"/v1/runs/{run['id']}/events?limit=1000").json()["items"]
-        self.assertEqual([event["id"] for event in events], list(range(1, len(events) + 1)))
+        self.assertEqual([event["event"] for event in events], list(range(1, len(events) + 1)))
         self.assertEqual(events[-1]["type"], "succeeded")
 
     def test_a_slow_tool_is_performed_by_the_worker_while_the_run_is_parked(self):
@@ -55,15 +55,15 @@ class Platform(unittest.TestCase):
         acme = self.stack.tenant()
         path = f"/v1/admin/tenants/{acme.tenant}/budgets/tenant"
         acme.agent("sums", model="local.tools", tools=["calculator"])
-        self.assertEqual(self.stack.operator._ask(
-            "PUT", path, json.dumps({"budgets": [{"period": "day", "unit": "micro_usd", "limit": 1_000_000}]}), {}
-        ).status, 200)
+        budget = {"period": "day", "unit": "micro_usd", "limit": 1_000_000}
+        self.assertEqual(self.stack.operator.put(path, {"budgets": [budget]}).status, 200)
         run = acme.ended(acme.run("sums", "What is 2 + 2?"))
         receipt = acme.get(f"/v1/runs/{run['id']}/receipt").json()
         cost = receipt["total"]["cost_micro_usd"]
         self.assertGreater(cost, 0)
-        (budget,) = acme.get("/v1/budgets").json()["items"][0]["budgets"]
-        self.assertEqual((budget["limit"] - budget["left"], budget["reserved"]), (cost, 0))
+        account = acme.get("/v1/budgets").json()["items"][0]
+        (budget,) = account["budgets"]
+        self.assertEqual((budget["limit"] - budget["left"], account["held"]["micro_usd"]), (cost, 0))
 
         def counted():
             total = acme.get("/v1/usage").json()["total"]
@@ -122,7 +122,7 @@ class Platform(unittest.TestCase):
 
     def test_the_schedule_brings_the_janitor(self):
         logs = client("logs")
-        name = f"/aws/lambda/{self.stack.names['Janitor']}"
+        name = f"/aws/lambda/{self.stack.name}-janitor"
 
         def looked():
             groups = logs.describe_log_groups(logGroupNamePrefix=name)["logGroups"]
