@@ -11,6 +11,7 @@ use futures_util::{FutureExt, StreamExt, stream};
 use crate::Queue;
 use crate::heartbeat::{Guard, Heartbeat};
 use crate::message::Message;
+use crate::toll::{self, Toll};
 
 /// What becomes of a record once its handler is done with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +39,8 @@ pub struct Record<T> {
     pub receive_count: u32,
     /// When it was sent, when SQS says so.
     pub sent_at: Option<At>,
+    /// What it takes of requests and of the invocation.
+    pub toll: Toll,
 }
 
 impl Queue {
@@ -58,12 +61,15 @@ impl Queue {
         F: Fn(Record<T>) -> Fut,
         Fut: Future<Output = Disposition>,
     {
-        let (heartbeat, guards) = self.hold(&event.records).unzip();
+        let tolls = Toll::of(&event.records);
+        let (heartbeat, guards) = self.hold(&event.records, &tolls).unzip();
         let mut guards = guards.unwrap_or_default().into_iter();
-        let work: Vec<_> = event
-            .records
-            .into_iter()
-            .map(|record| settle(record, guards.next().zip(heartbeat.as_ref()), &handler))
+        let records = event.records.into_iter().zip(tolls);
+        let work: Vec<_> = records
+            .map(|(record, toll)| {
+                let held = guards.next().zip(heartbeat.as_ref());
+                settle(record, toll, held, &handler)
+            })
             .collect();
         let mut settled = stream::iter(work).buffer_unordered(concurrency.max(1));
         let mut response = SqsBatchResponse::default();
@@ -84,7 +90,7 @@ impl Queue {
         response
     }
 
-    fn hold(&self, records: &[SqsMessage]) -> Option<(Heartbeat, Vec<Guard>)> {
+    fn hold(&self, records: &[SqsMessage], tolls: &[Toll]) -> Option<(Heartbeat, Vec<Guard>)> {
         let arn = records
             .first()?
             .event_source_arn
@@ -94,7 +100,7 @@ impl Queue {
             tracing::warn!(arn, "a delivery of an unknown queue cannot be held");
             return None;
         };
-        Some(Heartbeat::start(self, url, records))
+        Some(Heartbeat::start(self, url, records, tolls))
     }
 }
 
@@ -108,6 +114,7 @@ enum Settled {
 
 async fn settle<T, F, Fut>(
     record: SqsMessage,
+    toll: Toll,
     held: Option<(Guard, &Heartbeat)>,
     handler: &F,
 ) -> Settled
@@ -119,7 +126,7 @@ where
     let receipt = record.receipt_handle.clone();
     // Without an id, which SQS never leaves out, the empty one makes Lambda return the whole batch: nothing is lost.
     let message_id = record.message_id.clone().unwrap_or_default();
-    let after = match handle(record, &message_id, handler).await {
+    let after = match handle(record, toll, &message_id, handler).await {
         Disposition::Done => return Settled::Done(held.map(|(guard, _)| guard)),
         Disposition::Again => None,
         Disposition::After(after) => Some(after),
@@ -137,7 +144,12 @@ where
 }
 
 /// What becomes of the record; whatever goes wrong is logged and lets it be delivered again.
-async fn handle<T, F, Fut>(record: SqsMessage, message_id: &str, handler: &F) -> Disposition
+async fn handle<T, F, Fut>(
+    record: SqsMessage,
+    toll: Toll,
+    message_id: &str,
+    handler: &F,
+) -> Disposition
 where
     T: Message,
     F: Fn(Record<T>) -> Fut,
@@ -158,10 +170,9 @@ where
     let parsed = Record {
         message,
         message_id: message_id.to_owned(),
-        receive_count: attribute("ApproximateReceiveCount")
-            .and_then(|count| count.parse().ok())
-            .unwrap_or(1),
+        receive_count: toll::receive_count(&record),
         sent_at: attribute("SentTimestamp").and_then(|ms| ms.parse().ok().map(At)),
+        toll,
     };
     let handled = AssertUnwindSafe(async { handler(parsed).await }).catch_unwind();
     handled.await.unwrap_or_else(|panic| {

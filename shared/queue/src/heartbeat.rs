@@ -16,6 +16,7 @@ use tokio::time::{sleep, timeout};
 use crate::Queue;
 use crate::config::name_of_url;
 use crate::error::Error;
+use crate::toll::Toll;
 
 /// Most entries of one batch (limit of SQS).
 const BATCH: usize = 10;
@@ -42,6 +43,7 @@ struct Shared {
 /// One record.
 struct Slot {
     receipt: Option<String>,
+    toll: Toll,
     /// Whether a beat came while it was here.
     was_held: bool,
 }
@@ -72,10 +74,16 @@ impl Drop for Guard {
 
 impl Heartbeat {
     /// Starts to hold `records`, which came from the queue at `url` in one delivery.
-    pub(crate) fn start(queue: &Queue, url: &str, records: &[SqsMessage]) -> (Self, Vec<Guard>) {
-        let slots = records.iter().map(|record| {
+    pub(crate) fn start(
+        queue: &Queue,
+        url: &str,
+        records: &[SqsMessage],
+        tolls: &[Toll],
+    ) -> (Self, Vec<Guard>) {
+        let slots = records.iter().zip(tolls).map(|(record, toll)| {
             Some(Slot {
                 receipt: record.receipt_handle.clone(),
+                toll: toll.clone(),
                 was_held: false,
             })
         });
@@ -171,19 +179,24 @@ impl Shared {
             .filter_map(|(id, slot)| {
                 let slot = slot.as_mut()?;
                 slot.was_held = true;
-                Some((id, slot.receipt.clone()?))
+                Some((id, slot.receipt.clone()?, slot.toll.clone()))
             })
-            .map(|(id, receipt)| {
-                ChangeMessageVisibilityBatchRequestEntry::builder()
+            .map(|(id, receipt, toll)| {
+                let entry = ChangeMessageVisibilityBatchRequestEntry::builder()
                     .id(id.to_string())
                     .receipt_handle(receipt)
                     .visibility_timeout(seconds(visibility))
                     .build()
-                    .expect("id and receipt handle are set")
+                    .expect("id and receipt handle are set");
+                (entry, toll)
             })
             .collect();
         for entries in entries.chunks(BATCH) {
-            self.change(entries.to_vec()).await;
+            for (_, toll) in entries {
+                toll.held(entries.len());
+            }
+            let entries = entries.iter().map(|(entry, _)| entry.clone());
+            self.change(entries.collect()).await;
         }
     }
 

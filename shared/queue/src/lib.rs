@@ -14,6 +14,7 @@ mod send;
 #[cfg(test)]
 mod tests;
 mod timer;
+mod toll;
 
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ pub use message::{
     ClosingMessage, First, HOPS_ALARM, Malformed, Message, RunMessage, SweepMessage, ToolMessage,
 };
 pub use send::Depth;
+pub use toll::Toll;
 
 /// The run lanes, the task queue and the timers. Clones are cheap and share the clients.
 #[derive(Clone, Debug)]

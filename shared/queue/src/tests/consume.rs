@@ -285,3 +285,30 @@ async fn an_empty_delivery_is_answered_at_once() {
         .await;
     assert!(failed(&response).is_empty());
 }
+
+#[tokio::test]
+async fn a_message_counts_its_part_of_every_beat_that_holds_it() {
+    let cloud = Cloud::with(QUICK, None);
+    send(&cloud, 0..4).await;
+    let event = cloud.deliver().await;
+    let before = cloud.requests("ChangeMessageVisibilityBatch");
+    let told = std::sync::Mutex::new(Vec::new());
+    cloud
+        .queue
+        .consume(event, 10, |record: Record<RunMessage>| {
+            let (cloud, told) = (&cloud, &told);
+            async move {
+                let arrived = record.toll.milli_requests();
+                assert_eq!(record.toll.milli_invocations(), 250);
+                until(|| cloud.requests("ChangeMessageVisibilityBatch") >= before + 3).await;
+                let held = record.toll.milli_requests() - arrived;
+                told.lock().unwrap().push((arrived, held));
+                Disposition::Done
+            }
+        })
+        .await;
+    for (arrived, held) in told.into_inner().unwrap() {
+        assert_eq!(arrived, 1_000 + 500, "its sending, and a fourth of two");
+        assert!(held >= 3 * 250 && held % 250 == 0, "{held}");
+    }
+}
