@@ -228,18 +228,28 @@ pub struct Receipt {
     pub total: Spent,
     /// What it used of the platform, as far as whoever drove it came to tell: who dies tells nothing.
     pub platform: Used,
+    /// What that cost, in micro-USD, rounded up once. Not a part of `total`: budgets are not charged for it.
+    pub platform_micro_usd: u64,
     /// By agent, in the order of their first steps.
     pub agents: Vec<AgentItem>,
     /// By step, in the order of their start.
     pub steps: Vec<StepItem>,
 }
 
-/// What a run used of the platform beside models, as the SDK reported it. The write that ends it is not in it.
+/// What a run used of the platform beside models, as the SDK reported it, and what that cost. The write that ends it is not in
+/// it.
 #[derive(Debug, ToSchema)]
 pub struct Used {
     /// How long processes stayed with the run, in milliseconds; they may have had others at the same time.
     #[schema(required = false)]
     pub process_ms: u64,
+    /// The run's part of their memory over that time, in megabyte-milliseconds: of n runs at work in a process at once, each
+    /// has an n-th.
+    #[schema(required = false)]
+    pub process_mb_ms: u64,
+    /// The run's parts of invocations, in thousandths: one of n messages that were delivered together has an n-th.
+    #[schema(required = false)]
+    pub milli_invocations: u64,
     /// Requests to the table that read.
     #[schema(required = false)]
     pub reads: u64,
@@ -258,6 +268,30 @@ pub struct Used {
     /// Payloads written to the bucket.
     #[schema(required = false)]
     pub payload_writes: u64,
+    /// Requests to queues for the messages that brought the run to its processes, in thousandths: of each message its
+    /// sending, and its part of what was asked about several at once (receiving, holding, deleting them).
+    #[schema(required = false)]
+    pub queue_milli_requests: u64,
+    /// What all that cost, at the prices that held then.
+    #[schema(required = false)]
+    pub cost: Cost,
+}
+
+/// What the platform costs, by its parts, in pico-USD (a millionth of a micro-USD).
+#[derive(Debug, ToSchema)]
+pub struct Cost {
+    /// Units of the table.
+    #[schema(required = false)]
+    pub table_pico_usd: u64,
+    /// Requests to the bucket.
+    #[schema(required = false)]
+    pub payload_pico_usd: u64,
+    /// Requests to queues.
+    #[schema(required = false)]
+    pub queue_pico_usd: u64,
+    /// Memory of processes over time, and invocations.
+    #[schema(required = false)]
+    pub process_pico_usd: u64,
 }
 
 /// What one agent used.

@@ -44,6 +44,7 @@ pub async fn handle(engine: &Engine, event: SqsEvent, remaining: Duration) -> Sq
 }
 
 async fn drive(engine: &Engine, record: Record<RunMessage>, limits: Limits) -> Disposition {
+    let engine = &engine.called_by(record.toll);
     let message = record.message;
     let is_fresh = record.receive_count == 1;
     let work = Work {

@@ -31,6 +31,7 @@ pub async fn handle(engine: &Engine, event: SqsEvent) -> SqsBatchResponse {
 }
 
 async fn perform(engine: &Engine, record: Record<ToolMessage>) -> Disposition {
+    let engine = &engine.called_by(record.toll);
     let message = record.message;
     match Box::pin(engine.perform_tool(&message)).await {
         Ok(Performed::Done | Performed::Missing) => Disposition::Done,

@@ -208,20 +208,64 @@ async fn print_receipt(client: &Client, run: &str, as_json: bool) -> Result<(), 
         ],
         &rows,
     );
+    print_platform(&receipt);
+    Ok(())
+}
+
+/// What a run used of the platform, part by part, and what that cost beside what was charged.
+fn print_platform(receipt: &Value) {
     let platform = &receipt["platform"];
     // What is not told is nothing.
     let of = |name: &str| platform[name].as_f64().unwrap_or_default();
-    output::line(&format!(
-        "\nplatform: {} ms of processes; table: {} reads, {} writes ({} and {} units); payloads: {} read, {} written",
-        of("process_ms"),
-        of("reads"),
-        of("writes"),
-        of("read_units"),
-        of("write_units"),
-        of("payload_reads"),
-        of("payload_writes"),
-    ));
-    Ok(())
+    let cost = |name: &str| {
+        let pico_usd = platform["cost"][name].as_f64().unwrap_or_default();
+        format!("${:.9}", pico_usd / 1e12)
+    };
+    let rows = [
+        (
+            "table",
+            format!(
+                "{} reads ({} units), {} writes ({} units)",
+                of("reads"),
+                of("read_units"),
+                of("writes"),
+                of("write_units")
+            ),
+            cost("table_pico_usd"),
+        ),
+        (
+            "payloads",
+            format!(
+                "{} read, {} written",
+                of("payload_reads"),
+                of("payload_writes")
+            ),
+            cost("payload_pico_usd"),
+        ),
+        (
+            "queues",
+            format!("{} requests", of("queue_milli_requests") / 1e3),
+            cost("queue_pico_usd"),
+        ),
+        (
+            "processes",
+            format!(
+                "{} ms; of those, shared with other runs, {:.6} GB-s and {} invocations",
+                of("process_ms"),
+                of("process_mb_ms") / 1_024_000.0,
+                of("milli_invocations") / 1e3,
+            ),
+            cost("process_pico_usd"),
+        ),
+        (
+            "platform",
+            "all of it; no budget is charged for it".to_owned(),
+            output::dollars(&receipt["platform_micro_usd"]),
+        ),
+    ];
+    let rows = rows.map(|(name, used, cost)| vec![name.to_owned(), used, cost]);
+    output::line("");
+    output::table(&["PLATFORM", "USED", "COST"], &rows);
 }
 
 async fn print_events(

@@ -11,7 +11,7 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use axum::Router;
 use engine::tools::{self, Tools};
-use engine::{Clock, Engine};
+use engine::{Clock, Engine, Platform};
 use gateway::{Gateway, Prices};
 use local::bedrock::{self, Bridge, Models};
 use local::cloudwatch::Metrics;
@@ -44,6 +44,8 @@ pub(crate) const BUCKET: &str = "skein-payloads";
 pub const AUDIT_BUCKET: &str = "skein-audit";
 /// The region that everything believes to be in.
 pub(crate) const REGION: &str = "us-east-1";
+/// Megabytes of a function, as in the template: what an engine without one counts with.
+const MEMORY_MB: u64 = 256;
 /// What cursors are signed with here. On AWS it is a generated secret.
 pub(crate) const CURSOR_SECRET: &str = "a-secret-for-this-machine-alone-not-for-the-cloud";
 
@@ -275,17 +277,23 @@ impl Cloud {
     /// An engine over the stand-ins, without sockets, on the clock given or the system's.
     #[must_use]
     pub fn engine(&self, clock: Option<Clock>) -> Engine {
+        let prices = Prices::builtin();
+        let platform = Platform {
+            prices: prices.units(REGION, std::env::consts::ARCH),
+            memory_mb: MEMORY_MB,
+        };
         let gateway = Gateway::new(
             aws_sdk_bedrockruntime::Client::new(&self.sdk("BEDROCK_RUNTIME")),
-            Prices::builtin(),
+            prices,
         );
         let tools = Tools::new(tools::Config {
             allow_loopback: true,
         });
-        match clock {
+        let engine = match clock {
             Some(clock) => Engine::with_clock(self.store(), self.queue(), gateway, tools, clock),
             None => Engine::new(self.store(), self.queue(), gateway, tools),
-        }
+        };
+        engine.on(platform)
     }
 
     /// What a function's environment says of this cloud, given where each service listens.

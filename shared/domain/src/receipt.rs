@@ -1,7 +1,7 @@
 //! What a run used and what it cost, item by item, folded from its log.
 //!
 //! **Invariant:** the steps add up to the agents, the agents to the total, and the total to what the run's tenant, project
-//! and key are charged for it.
+//! and key are charged for it. What the platform costs stands beside that: no budget is charged for it.
 
 use serde::Serialize;
 
@@ -22,6 +22,8 @@ pub struct Receipt {
     pub steps: Vec<StepItem>,
     /// What it used of the platform, as far as whoever drove it came to tell: who dies tells nothing.
     pub platform: Used,
+    /// What that cost, in micro-USD, rounded up once. Not a part of [`Receipt::total`].
+    pub platform_micro_usd: u64,
     /// Whether the run is over, so that nothing comes to it any more.
     pub is_final: bool,
     #[serde(skip)]
@@ -102,6 +104,7 @@ impl Receipt {
         }
         if let Some(used) = &commit.used {
             self.platform = self.platform.plus(used);
+            self.platform_micro_usd = self.platform.cost.micro_usd();
         }
     }
 

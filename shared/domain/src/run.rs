@@ -21,7 +21,7 @@ pub use evolve::{evolve, fold, written};
 pub use head::{Head, Status};
 pub use known::Known;
 pub use state::{Account, AgentFrame, CallState, Effect, Phase, State, Supply, outstanding};
-pub use used::Used;
+pub use used::{Cost, Used};
 
 /// How long a claim lasts after its last sign of life, in milliseconds. Who does not renew it for so long counts as dead; the
 /// rest of the 30 s within which a death is noticed (design rule) is for whoever looks.

@@ -246,7 +246,8 @@ impl<'a> Driver<'a> {
 
     /// Writes the pending events; a lost race means that somebody else wrote, so everything is decided anew.
     async fn commit(&mut self) -> Result<Step, Error> {
-        let leaves = self.state.status != Status::Running;
+        let is_late = Instant::now() >= self.limits.begin_until;
+        let leaves = is_late || self.state.status != Status::Running;
         let commit = Commit {
             first: self.durable + 1,
             at: self.decided_at,

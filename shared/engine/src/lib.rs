@@ -17,6 +17,7 @@ mod known;
 mod perform;
 mod put;
 mod report;
+mod share;
 mod sweep;
 mod tenants;
 pub mod tools;
@@ -36,13 +37,15 @@ pub use error::Error;
 use gateway::Gateway;
 use known::Definitions;
 pub use perform::Performed;
-use queue::Queue;
+use queue::{Queue, Toll};
+use share::Shares;
 use store::Store;
 use sweep::Sweeps;
 pub use sweep::Swept;
 use tenants::Tenants;
 use tools::Tools;
 use turnstile::Turnstile;
+pub use usage::Platform;
 use usage::Usage;
 
 /// What tells the time: the system's clock, or a test's.
@@ -62,6 +65,9 @@ pub struct Engine {
     turnstile: Arc<Turnstile>,
     sweeps: Arc<Sweeps>,
     usage: Option<Arc<Usage>>,
+    platform: Platform,
+    shares: Arc<Shares>,
+    toll: Option<Toll>,
     clock: Clock,
 }
 
@@ -91,6 +97,9 @@ impl Engine {
             turnstile: Arc::default(),
             sweeps: Arc::default(),
             usage: None,
+            platform: Platform::default(),
+            shares: Arc::default(),
+            toll: None,
             clock,
         }
     }

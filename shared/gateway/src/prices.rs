@@ -1,10 +1,13 @@
-//! Prices as data: which model costs what.
+//! Prices as data: which model costs what, and what the platform's parts cost.
 //!
 //! A hard budget must never be undercounted. So a model that the table does not know is priced at the dearest of each column, or at
 //! what a file's `[unknown]` says.
 
-use domain::price::Price;
+mod units;
+
+use domain::price::{Price, UnitPrices};
 use serde::Deserialize;
+use units::Units;
 
 /// Why a price table cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -26,22 +29,24 @@ pub enum Error {
         /// What is wrong with it.
         problem: &'static str,
     },
-    /// Neither an entry nor a price of unknown models.
+    /// No entry of a model or a unit, nor a price of unknown models.
     #[error("the price table is empty")]
     Empty,
 }
 
-/// The prices of models.
+/// The prices of models, and of the platform's parts.
 #[derive(Clone, Debug)]
 pub struct Prices {
     /// Longest id first.
     entries: Vec<(Id, Price)>,
     unknown: Option<Price>,
     dearest: Price,
+    units: Units,
 }
 
 impl Prices {
-    /// The table that is built in: list prices of a few Bedrock models, and made-up ones of the local models.
+    /// The table that is built in: list prices of a few Bedrock models, and made-up ones of the local models; of units of
+    /// AWS in some Regions.
     #[must_use]
     pub fn builtin() -> Self {
         Self::parse(include_str!("../prices.toml")).expect("a test parses the built-in table")
@@ -51,7 +56,7 @@ impl Prices {
     ///
     /// # Errors
     ///
-    /// When the text is not of that form, names a model twice, or is empty.
+    /// When the text is not of that form, names a model or a unit of a Region twice, or is empty.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let table: Table = toml::from_str(text)?;
         let mut entries = Vec::with_capacity(table.model.len());
@@ -62,22 +67,32 @@ impl Prices {
             }
             entries.push((id, entry.price()));
         }
-        if entries.is_empty() && table.unknown.is_none() {
+        let units = Units::new(table.unit)?;
+        if entries.is_empty() && table.unknown.is_none() && units.is_empty() {
             return Err(Error::Empty);
         }
-        Ok(Self::new(entries, table.unknown))
+        Ok(Self::new(entries, table.unknown, units))
     }
 
-    /// These prices with `over` laid upon them: entries of the same id are replaced, others added.
+    /// These prices with `over` laid upon them: entries of the same model, or of the same Region and unit, are replaced,
+    /// others added.
     #[must_use]
     pub fn overridden_by(mut self, over: Self) -> Self {
         self.entries
             .retain(|(id, _)| over.entries.iter().all(|(other, _)| other != id));
         self.entries.extend(over.entries);
-        Self::new(self.entries, over.unknown.or(self.unknown))
+        let units = self.units.overridden_by(over.units);
+        Self::new(self.entries, over.unknown.or(self.unknown), units)
     }
 
-    fn new(mut entries: Vec<(Id, Price)>, unknown: Option<Price>) -> Self {
+    /// What the platform's parts cost in a Region, for functions on the processor that `architecture` names as
+    /// [`std::env::consts::ARCH`] does. A unit that has no price there costs the most that it does anywhere.
+    #[must_use]
+    pub fn units(&self, region: &str, architecture: &str) -> UnitPrices {
+        self.units.of(region, architecture)
+    }
+
+    fn new(mut entries: Vec<(Id, Price)>, unknown: Option<Price>, units: Units) -> Self {
         entries.sort_by_key(|(id, _)| std::cmp::Reverse(id.rank()));
         let dearest = entries
             .iter()
@@ -91,6 +106,7 @@ impl Prices {
             entries,
             unknown,
             dearest,
+            units,
         }
     }
 
@@ -152,6 +168,8 @@ struct Table {
     #[serde(default)]
     model: Vec<Entry>,
     unknown: Option<Price>,
+    #[serde(default)]
+    unit: Vec<units::Entry>,
 }
 
 #[derive(Deserialize)]
@@ -181,12 +199,7 @@ impl Entry {
                 "must be a model id, or the beginning of one followed by `*`",
             ));
         }
-        if self.source.trim().is_empty() {
-            return Err(problem("names no source"));
-        }
-        if self.effective.date.is_none() {
-            return Err(problem("has no day since which it holds"));
-        }
+        check(&self.id, &self.source, &self.effective)?;
         Ok(if whole {
             Id::Whole(text.to_owned())
         } else {
@@ -202,6 +215,19 @@ impl Entry {
             cache_write: self.cache_write,
         }
     }
+}
+
+/// Every price says where it stands and since when.
+fn check(id: &str, source: &str, effective: &toml::value::Datetime) -> Result<(), Error> {
+    let problem = if source.trim().is_empty() {
+        "names no source"
+    } else if effective.date.is_none() {
+        "has no day since which it holds"
+    } else {
+        return Ok(());
+    };
+    let id = id.to_owned();
+    Err(Error::Entry { id, problem })
 }
 
 #[cfg(test)]

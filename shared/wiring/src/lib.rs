@@ -3,7 +3,8 @@
 //! Settings come from `SKEIN_TABLE`, `SKEIN_BUCKET`, `SKEIN_QUEUE_INTERACTIVE`, `SKEIN_QUEUE_STANDARD`, `SKEIN_QUEUE_BATCH`,
 //! `SKEIN_QUEUE_TASKS`, `SKEIN_QUEUE_SWEEPS` (URLs) and `SKEIN_CURSOR_SECRET`, all needed; `SKEIN_SCHEDULER_ROLE_ARN` and
 //! `SKEIN_SCHEDULER_GROUP`, without which long delays are made of short ones; `SKEIN_TENANT_ROLE_ARN`, without which tenants'
-//! work is done as the function itself; `SKEIN_ALLOW_LOOPBACK=true`, for development.
+//! work is done as the function itself; `SKEIN_PRICES`, a file of the form of `shared/gateway/prices.toml` whose prices
+//! replace those that are built in; `SKEIN_ALLOW_LOOPBACK=true`, for development.
 //! Whoever archives audit trails needs `SKEIN_AUDIT_BUCKET` and `SKEIN_AUDIT_KEY` (an id or ARN of KMS) as well.
 //! What the SDK itself reads stands in `aws`.
 
@@ -11,8 +12,8 @@ use std::env;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use engine::Engine;
 use engine::tools::Tools;
+use engine::{Engine, Platform};
 use gateway::{Gateway, Prices};
 use queue::{Beat, Queue, Timers};
 use signer::Signer;
@@ -51,18 +52,28 @@ pub fn engine() -> anyhow::Result<Engine> {
         .then(|| aws_sdk_scheduler::Client::new(&config));
     let queue = Queue::new(aws_sdk_sqs::Client::new(&config), scheduler, settings.queue);
     let models = aws_sdk_bedrockruntime::Client::new(&aws::patient(&config, MODEL_PATIENCE));
-    let gateway = Gateway::new(models, Prices::builtin());
+    let prices = prices(settings.prices.as_deref())?;
+    let platform = Platform {
+        prices: prices.units(&settings.region, env::consts::ARCH),
+        memory_mb: settings.memory_mb,
+    };
+    let gateway = Gateway::new(models, prices);
     if settings.tools.allow_loopback {
         tracing::warn!(
             "tools may reach this machine: never set SKEIN_ALLOW_LOOPBACK in production"
         );
     }
-    Ok(Engine::new(
-        store,
-        queue,
-        gateway,
-        Tools::new(settings.tools),
-    ))
+    let engine = Engine::new(store, queue, gateway, Tools::new(settings.tools));
+    Ok(engine.on(platform))
+}
+
+/// The prices that are built in, under those of a file.
+fn prices(file: Option<&str>) -> anyhow::Result<Prices> {
+    let prices = Prices::builtin();
+    let Some(file) = file else { return Ok(prices) };
+    let text = std::fs::read_to_string(file).with_context(|| format!("reading {file}"))?;
+    let over = Prices::parse(&text).with_context(|| format!("reading {file}"))?;
+    Ok(prices.overridden_by(over))
 }
 
 /// A store over this table and nothing else, for a person at a terminal who may write to it.
@@ -98,6 +109,10 @@ struct Settings {
     tenant_role_arn: Option<String>,
     queue: queue::Config,
     tools: engine::tools::Config,
+    prices: Option<String>,
+    region: String,
+    /// Megabytes of this function; nothing outside Lambda.
+    memory_mb: u64,
 }
 
 impl Settings {
@@ -131,6 +146,11 @@ impl Settings {
             tools: engine::tools::Config {
                 allow_loopback: set("SKEIN_ALLOW_LOOPBACK").is_some_and(|value| value == "true"),
             },
+            prices: set("SKEIN_PRICES"),
+            region: set("AWS_REGION").unwrap_or_default(),
+            memory_mb: set("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
+                .and_then(|text| text.parse().ok())
+                .unwrap_or_default(),
         })
     }
 }
@@ -165,6 +185,21 @@ mod tests {
         assert_eq!(refusal(&[("SKEIN_TABLE", "")]), "SKEIN_TABLE is not set");
         assert!(refusal(&[("SKEIN_CURSOR_SECRET", "short")]).contains("at least 32 bytes"));
         assert!(refusal(&[("SKEIN_SCHEDULER_GROUP", "timers")]).contains("go together"));
+    }
+
+    #[test]
+    fn a_file_of_prices_lies_upon_those_that_are_built_in() {
+        let file = std::env::temp_dir().join(format!("skein-prices-{}.toml", std::process::id()));
+        let text = "[[unit]]\nregion = \"us-east-1\"\nunit = \"invocation\"\npico_usd = 7\nsource = \"a contract\"\neffective = 2026-11-01\n";
+        std::fs::write(&file, text).unwrap();
+        let name = file.to_str().unwrap();
+        let units = prices(Some(name)).unwrap().units("us-east-1", "aarch64");
+        assert_eq!((units.invocation, units.payload_read), (7, 400_000));
+        std::fs::write(&file, "[[unit]]").unwrap();
+        let error = prices(Some(name)).unwrap_err().to_string();
+        assert!(error.contains("skein-prices"), "{error}");
+        std::fs::remove_file(&file).unwrap();
+        assert!(prices(Some(name)).is_err(), "it is not there");
     }
 
     #[test]

@@ -198,14 +198,24 @@ fn the_document_shows_domain_values_as_they_are() {
         },
         spent,
     };
+    let cost = domain::run::Cost {
+        table_pico_usd: 1,
+        payload_pico_usd: 1,
+        queue_pico_usd: 1,
+        process_pico_usd: 1,
+    };
     let used = domain::run::Used {
         process_ms: 1,
+        process_mb_ms: 1,
+        milli_invocations: 1,
         reads: 1,
         read_units: 0.5,
         writes: 1,
         write_units: 1.0,
         payload_reads: 1,
         payload_writes: 1,
+        queue_milli_requests: 1,
+        cost,
     };
     let receipt = crate::runs::RunReceipt {
         run: RunId::derived(&TenantId::parse("acme").unwrap(), "1"),
@@ -216,6 +226,7 @@ fn the_document_shows_domain_values_as_they_are() {
         ("AgentItem", serde_json::to_value(agent_item).unwrap()),
         ("StepItem", serde_json::to_value(step_item).unwrap()),
         ("Used", serde_json::to_value(used).unwrap()),
+        ("Cost", serde_json::to_value(cost).unwrap()),
         ("Spent", serde_json::to_value(spent).unwrap()),
         ("Limits", serde_json::to_value(limits).unwrap()),
         ("Overrides", serde_json::to_value(&overrides).unwrap()),

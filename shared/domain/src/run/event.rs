@@ -41,7 +41,8 @@ pub struct Commit {
     pub driver: Option<DriverId>,
     /// The events, at least one.
     pub events: Vec<Event>,
-    /// What the run used of the platform since this was last told: told by who ends or parks it, and by workers.
+    /// What the run used of the platform since this was last told: told by who ends or parks it or is about to hand it over,
+    /// and by workers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub used: Option<Used>,
 }

@@ -64,3 +64,70 @@ async fn who_lets_the_next_run_in_tells_its_log_nothing() {
     assert!(matches!(admitted, Event::Admitted { .. }), "{admitted:?}");
     assert_eq!(Receipt::of(&log).platform, Used::default());
 }
+
+#[tokio::test]
+async fn a_receipt_prices_the_platform_beside_what_was_charged() {
+    let world = World::with_run("local.tools", "calculate 1+1").await;
+    world.succeeds(&world.wake()).await;
+    let receipt = Receipt::of(&world.log().await);
+    let (used, cost) = (receipt.platform, receipt.platform.cost);
+    assert_eq!(used.milli_invocations, 1_000, "no message brought it");
+    assert!(used.process_mb_ms > 0, "{used:?}");
+    let prices = gateway::Prices::builtin().units("us-east-1", std::env::consts::ARCH);
+    assert_eq!(cost, prices.of(&used), "one process told it, once");
+    assert!(cost.table_pico_usd > 0 && cost.process_pico_usd > 0);
+    assert_eq!(receipt.platform_micro_usd, cost.micro_usd());
+    let totals = world.folded().await.totals;
+    assert_eq!(receipt.total.cost_micro_usd, totals.micro_usd);
+}
+
+#[tokio::test]
+async fn runs_that_a_process_drives_at_once_share_its_time() {
+    let world = World::new("local.slow-300").await;
+    let runs = [1, 2, 3].map(|n| RunId::from_bytes([n; 16]));
+    for run in &runs {
+        let new = NewRun {
+            run: run.clone(),
+            ..world.asks("hi")
+        };
+        world.engine.create(new).await.unwrap();
+    }
+    let began = Instant::now();
+    let drives = runs.each_ref().map(|run| {
+        let work = Work {
+            run: run.clone(),
+            ..world.work()
+        };
+        world.engine.drive(work)
+    });
+    for driven in futures_util::future::join_all(drives).await {
+        assert!(matches!(driven.unwrap(), Outcome::Ended(_)));
+    }
+    let lasted_ms = u64::try_from(began.elapsed().as_millis()).unwrap() + 1;
+    let (mut together, mut alone) = (0, 0);
+    for run in &runs {
+        let store = &world.engine.store;
+        let log = store.commits(&world.tenant, run, 1, 100).await.unwrap();
+        let used = Receipt::of(&log).platform;
+        together += used.process_mb_ms;
+        alone += used.process_ms;
+    }
+    assert!(alone >= 3 * 300, "each was driven for {alone} ms in all");
+    assert!(
+        together <= lasted_ms * 256 + 3,
+        "{together} MB-ms of {lasted_ms} ms"
+    );
+}
+
+#[tokio::test]
+async fn who_hands_a_run_over_tells_what_it_used() {
+    let world = World::with_run("local.tools-50", "count to 3").await;
+    let limits = limits(Duration::from_millis(20), Duration::from_secs(60));
+    let outcome = world.drive(&world.wake(), limits).await;
+    assert!(matches!(outcome, Outcome::HandedOver(_)), "{outcome:?}");
+    let handed_over = world.platform().await;
+    assert!(handed_over.reads > 0, "{handed_over:?}");
+    let message = world.next_message().await.unwrap();
+    world.succeeds(&message).await;
+    assert!(world.platform().await.milli_invocations > handed_over.milli_invocations);
+}

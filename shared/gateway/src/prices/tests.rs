@@ -9,6 +9,13 @@ fn entry(id: &str, input: u64, output: u64) -> String {
     )
 }
 
+fn unit(region: &str, unit: &str, pico_usd: u64) -> String {
+    format!(
+        "[[unit]]\nregion = {region:?}\nunit = {unit:?}\npico_usd = {pico_usd}\n\
+         source = \"a test\"\neffective = 2026-01-01\n"
+    )
+}
+
 fn problem(text: &str) -> String {
     Prices::parse(text).unwrap_err().to_string()
 }
@@ -120,4 +127,48 @@ fn a_part_of_a_micro_usd_is_charged_whole() {
         ..Usage::default()
     };
     assert_eq!(nova.of(&usage), 1);
+}
+
+#[test]
+fn the_built_in_table_prices_every_unit_of_its_regions() {
+    let prices = Prices::builtin();
+    let virginia = prices.units("us-east-1", "aarch64");
+    assert_eq!(
+        virginia,
+        UnitPrices {
+            table_read_unit: 125_000,
+            table_write_unit: 625_000,
+            payload_read: 400_000,
+            payload_write: 5_000_000,
+            queue_request: 500_000,
+            invocation: 200_000,
+            gb_second: 13_333_400,
+        }
+    );
+    let ireland = prices.units("eu-west-1", "x86_64");
+    assert_eq!(ireland.table_write_unit, 705_000);
+    assert_eq!(ireland.gb_second, 16_666_700);
+    let elsewhere = prices.units("nowhere-1", "aarch64");
+    assert_eq!(elsewhere.table_write_unit, 705_000, "the dearest");
+}
+
+#[test]
+fn a_unit_is_overridden_in_one_region() {
+    let text = unit("a", "invocation", 1) + &unit("b", "invocation", 2);
+    let base = Prices::parse(&text).unwrap();
+    let over = Prices::parse(&unit("b", "invocation", 7)).unwrap();
+    let prices = base.overridden_by(over);
+    let of = |region| prices.units(region, "x86_64").invocation;
+    assert_eq!([of("a"), of("b"), of("c")], [1, 7, 7]);
+    assert_eq!(prices.units("a", "x86_64").payload_read, 0, "nobody says");
+}
+
+#[test]
+fn a_wrong_unit_is_refused_with_its_reason() {
+    let twice = unit("a", "invocation", 1) + &unit("a", "invocation", 2);
+    assert!(problem(&twice).contains("twice"), "{}", problem(&twice));
+    let unknown = unit("a", "teapot", 1);
+    assert_eq!(problem(&unknown), "read the price table");
+    let no_source = unit("a", "invocation", 1).replace("a test", "");
+    assert!(problem(&no_source).contains("names no source"));
 }

@@ -1,0 +1,88 @@
+//! What the platform's parts cost, Region by Region.
+
+use std::collections::BTreeMap;
+
+use domain::price::UnitPrices;
+use serde::Deserialize;
+
+use super::Error;
+
+/// The units that have a price, under the names that files give them.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "snake_case")]
+enum Unit {
+    TableReadUnit,
+    TableWriteUnit,
+    PayloadRead,
+    PayloadWrite,
+    QueueRequest,
+    Invocation,
+    #[serde(rename = "gb_second_arm64")]
+    GbSecondArm64,
+    #[serde(rename = "gb_second_x86_64")]
+    GbSecondX86_64,
+}
+
+/// One price of one Region.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Entry {
+    region: String,
+    unit: Unit,
+    pico_usd: u64,
+    source: String,
+    effective: toml::value::Datetime,
+}
+
+/// The prices of units, in pico-USD.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Units(BTreeMap<(Unit, String), u64>);
+
+impl Units {
+    pub(super) fn new(entries: Vec<Entry>) -> Result<Self, Error> {
+        let mut prices = BTreeMap::new();
+        for entry in entries {
+            let id = format!("{:?} in {}", entry.unit, entry.region);
+            super::check(&id, &entry.source, &entry.effective)?;
+            let key = (entry.unit, entry.region);
+            if prices.insert(key, entry.pico_usd).is_some() {
+                return Err(Error::Duplicate { id });
+            }
+        }
+        Ok(Self(prices))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn overridden_by(mut self, over: Self) -> Self {
+        self.0.extend(over.0);
+        self
+    }
+
+    /// The prices of a Region, for functions on `architecture` as Rust calls it.
+    pub(super) fn of(&self, region: &str, architecture: &str) -> UnitPrices {
+        let gb_second = match architecture {
+            "aarch64" => Unit::GbSecondArm64,
+            _ => Unit::GbSecondX86_64,
+        };
+        UnitPrices {
+            table_read_unit: self.price(Unit::TableReadUnit, region),
+            table_write_unit: self.price(Unit::TableWriteUnit, region),
+            payload_read: self.price(Unit::PayloadRead, region),
+            payload_write: self.price(Unit::PayloadWrite, region),
+            queue_request: self.price(Unit::QueueRequest, region),
+            invocation: self.price(Unit::Invocation, region),
+            gb_second: self.price(gb_second, region),
+        }
+    }
+
+    /// The Region's price, or the dearest of any.
+    fn price(&self, unit: Unit, region: &str) -> u64 {
+        let known = self.0.get(&(unit, region.to_owned())).copied();
+        let of_unit = self.0.iter().filter(|((of, _), _)| *of == unit);
+        let dearest = || of_unit.map(|(_, price)| *price).max();
+        known.or_else(dearest).unwrap_or_default()
+    }
+}
