@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use domain::receipt::Receipt;
 use domain::run::Status;
 use local::wire::{Fault, Rule, Snapshot};
 use serde_json::{Value, json};
 
 use crate::platform::Running;
-use crate::world::{Delivery, World};
+use crate::world::{Delivery, World, tenant};
 
 /// Table requests that a run of five model steps may make.
 const MOST_TABLE_REQUESTS: u64 = 8;
@@ -83,6 +84,24 @@ async fn a_run_of_five_steps_takes_seven_table_requests_and_one_message() {
     );
     assert_eq!(messages.load(Ordering::Relaxed), 1);
     assert_eq!(spent.of("Converse").requests, 5);
+}
+
+#[tokio::test]
+async fn a_receipt_tells_the_requests_of_the_message_that_brought_the_run() {
+    let world = World::new(agent()).await;
+    let engine = world.engine();
+    let _process = world.process(Delivery::default());
+    let run = world.create(&engine, World::request(1, W1)).await;
+    world.idle().await;
+    let store = world.cloud.store();
+    let log = store.commits(&tenant(), &run, 1, 100).await.unwrap();
+    let receipt = Receipt::of(&log);
+    let used = receipt.platform;
+    // Sent, received and deleted, alone; held as often as it took.
+    assert!(used.queue_milli_requests >= 3_000, "{used:?}");
+    assert_eq!(used.queue_milli_requests % 1_000, 0, "{used:?}");
+    assert_eq!(used.milli_invocations, 1_000);
+    assert!(used.cost.queue_pico_usd > 0 && receipt.platform_micro_usd > 0);
 }
 
 #[tokio::test]

@@ -38,13 +38,18 @@ pub(crate) async fn pass(State(api): State<Api>, mut request: Request, next: Nex
     request.extensions_mut().insert(told.clone());
     request.extensions_mut().insert(asking.clone());
     let mut response = next.run(request).await;
+    let mut is_refused = false;
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        is_refused = problem.is_policy();
         Box::pin(refusal::tell(&api, &asking, &problem)).await;
         let allow = response.headers_mut().remove(ALLOW);
         response = problem.response(&id);
         if let Some(allow) = allow {
             response.headers_mut().insert(ALLOW, allow);
         }
+    }
+    if let Some(key) = asking.of_tenant() {
+        api.tallies.count(&api.engine, key, is_refused);
     }
     if let Some(verdict) = told.verdict() {
         verdict.write(response.headers_mut());

@@ -19,7 +19,7 @@ use crate::{Api, Config, router};
 /// # Errors
 /// When the environment lacks a setting, or the Runtime API fails.
 pub async fn run() -> Result<(), Error> {
-    run_buffered(start("api", Surface::Tenant)?).await
+    run_buffered(start("api", Surface::Tenant).await?).await
 }
 
 /// Serves what operators do until Lambda ends the process.
@@ -27,7 +27,7 @@ pub async fn run() -> Result<(), Error> {
 /// # Errors
 /// As [`run`].
 pub async fn run_admin() -> Result<(), Error> {
-    run_buffered(start("admin", Surface::Admin)?).await
+    run_buffered(start("admin", Surface::Admin).await?).await
 }
 
 async fn run_buffered(router: Router) -> Result<(), Error> {
@@ -43,7 +43,7 @@ async fn run_buffered(router: Router) -> Result<(), Error> {
 /// # Errors
 /// As [`run`].
 pub async fn run_streaming() -> Result<(), Error> {
-    let router = start("stream", Surface::Stream)?;
+    let router = start("stream", Surface::Stream).await?;
     lambda_http::run_with_streaming_response_concurrent(service_fn(move |request: Request| {
         let router = router.clone();
         async move { Ok::<_, Infallible>(serve(router, request).await) }
@@ -51,10 +51,15 @@ pub async fn run_streaming() -> Result<(), Error> {
     .await
 }
 
-fn start(function: &str, surface: Surface) -> Result<Router, Error> {
+async fn start(function: &str, surface: Surface) -> Result<Router, Error> {
     telemetry::init(function);
     let engine = wiring::engine()?;
     let api = Api::new(engine, Config::default());
+    // Operators' requests are not counted, so `admin` has nothing to tell.
+    if !matches!(surface, Surface::Admin) {
+        let (tallies, engine) = (api.tallies.clone(), api.engine.clone());
+        wiring::before_the_end(async move { tallies.tell_all(&engine).await }).await;
+    }
     Ok(router(api, surface.routes()))
 }
 

@@ -27,6 +27,7 @@ mod runs;
 pub mod schema;
 mod steps;
 mod stream;
+mod tallies;
 mod usage;
 pub mod view;
 
@@ -49,6 +50,7 @@ pub struct Api {
     keys: auth::Keys,
     limiter: limit::Limiter,
     refusals: refusal::Refusals,
+    tallies: tallies::Tallies,
 }
 
 /// Settings of the API.
@@ -92,6 +94,7 @@ impl Api {
             keys: auth::Keys::new(),
             limiter: limit::Limiter::new(),
             refusals: refusal::Refusals::new(),
+            tallies: tallies::Tallies::new(),
         }
     }
 }

@@ -54,6 +54,14 @@ impl Asking {
     }
 }
 
+impl Asking {
+    /// The key of a tenant's request at a tenant's route.
+    pub(crate) fn of_tenant(&self) -> Option<&ApiKey> {
+        let key = self.key.get().filter(|_| !self.of_operators)?;
+        (key.tenant.as_str() != auth::OPERATOR).then_some(key)
+    }
+}
+
 /// What this process has told. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Refusals {

@@ -236,15 +236,13 @@ pub struct Receipt {
     pub steps: Vec<StepItem>,
 }
 
-/// What a run used of the platform beside models, as the SDK reported it, and what that cost. The write that ends it is not in
-/// it.
+/// What a run used of the platform beside models, and what that cost. The write that ends it is not in it.
 #[derive(Debug, ToSchema)]
 pub struct Used {
     /// How long processes stayed with the run, in milliseconds; they may have had others at the same time.
     #[schema(required = false)]
     pub process_ms: u64,
-    /// The run's part of their memory over that time, in megabyte-milliseconds: of n runs at work in a process at once, each
-    /// has an n-th.
+    /// The run's part of their memory over that time, in megabyte-milliseconds: an n-th of what n runs at work share.
     #[schema(required = false)]
     pub process_mb_ms: u64,
     /// The run's parts of invocations, in thousandths: one of n messages that were delivered together has an n-th.
@@ -268,8 +266,7 @@ pub struct Used {
     /// Payloads written to the bucket.
     #[schema(required = false)]
     pub payload_writes: u64,
-    /// Requests to queues for the messages that brought the run to its processes, in thousandths: of each message its
-    /// sending, and its part of what was asked about several at once (receiving, holding, deleting them).
+    /// Requests for the queue messages that brought it, in thousandths: sending, and parts of receiving, holding, deleting.
     #[schema(required = false)]
     pub queue_milli_requests: u64,
     /// What all that cost, at the prices that held then.
@@ -473,6 +470,10 @@ pub struct UsageSum {
     pub output_tokens: u64,
     /// Price in micro-USD.
     pub cost_micro_usd: u64,
+    /// Requests to the API, by project and key; those of an item that tells agents or models apart have neither.
+    pub requests: u64,
+    /// Those of them that policy refused: rate limits, budgets, scopes, keys that do not hold, what is not the key's to see.
+    pub refused_requests: u64,
 }
 
 /// Usage of one stretch of time.

@@ -6,6 +6,7 @@ mod events;
 mod lambda_events;
 mod openapi;
 mod refusals;
+mod requests;
 mod runs;
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Usage: what ended runs used, by time and by who and what they ran for.
+//! Usage: requests, and what ended runs used, by time and by who and what they were for.
 
 use axum::Json;
 use axum::extract::State;
@@ -32,7 +32,7 @@ pub(crate) struct UsageReport {
     to: At,
     /// `minute`, `hour` or `day` (UTC).
     interval: &'static str,
-    /// By time, then by what was to be told apart. Stretches without a run that ended are left out.
+    /// By time, then by what was to be told apart. Stretches without a request and a run that ended are left out.
     #[schema(value_type = Vec<schema::UsageItem>)]
     items: Vec<UsageItem>,
     /// All items together.
@@ -181,7 +181,7 @@ fn shown(report: UsageReport, headers: &HeaderMap) -> Response {
 
 /// RFC 4180, with a line of names.
 fn csv_of(items: &[UsageItem]) -> String {
-    let mut text = "start,project,key,agent,model,runs,failed_runs,steps,tool_calls,input_tokens,output_tokens,cost_micro_usd\r\n".to_owned();
+    let mut text = "start,project,key,agent,model,runs,failed_runs,steps,tool_calls,input_tokens,output_tokens,cost_micro_usd,requests,refused_requests\r\n".to_owned();
     for UsageItem {
         start,
         subject,
@@ -215,6 +215,8 @@ fn csv_of(items: &[UsageItem]) -> String {
             usage.input_tokens,
             usage.output_tokens,
             usage.cost_micro_usd,
+            usage.requests,
+            usage.refused_requests,
         ];
         let texts = texts.iter().map(|text| quoted(text));
         let cells: Vec<_> = texts.chain(numbers.iter().map(u64::to_string)).collect();
@@ -240,7 +242,8 @@ fn quoted(text: &str) -> String {
 /// Read the usage
 ///
 /// Of the tenant whose key asks: what its runs used, by the time at which they ended. A run is counted once, within seconds of
-/// its end; the sum is what budgets were charged. With `Accept: text/csv` the items come as a table. Minutes are kept for 8
+/// its end; the sum is what budgets were charged. Requests are counted by the time at which they were answered, within about a
+/// minute; a process that is killed takes those of its last minute with it. With `Accept: text/csv` the items come as a table. Minutes are kept for 8
 /// days, hours for 100, days for ever.
 #[utoipa::path(
     get,

@@ -1,4 +1,4 @@
-//! `skein usage`: what ended runs used and cost.
+//! `skein usage`: requests, and what ended runs used and cost.
 
 use std::process::ExitCode;
 
@@ -55,6 +55,8 @@ fn show(report: &Value, by: &str) {
         let mut cells = vec![start];
         cells.extend(shown.iter().map(text));
         let counts = [
+            "requests",
+            "refused_requests",
             "runs",
             "failed_runs",
             "steps",
@@ -75,6 +77,8 @@ fn show(report: &Value, by: &str) {
     let mut headings = vec!["FROM (UTC)"];
     headings.extend(names.iter().map(String::as_str));
     headings.extend([
+        "REQUESTS",
+        "REFUSED",
         "RUNS",
         "FAILED",
         "STEPS",

@@ -33,18 +33,20 @@ pub(crate) fn arrange(iam: &Iam) {
     let watch = format!("{table}/index/watch");
     let objects = format!("{BUCKET}/{OBJECTS}");
     let items = [
+        "dynamodb:ConditionCheckItem",
         "dynamodb:DeleteItem",
         "dynamodb:GetItem",
         "dynamodb:PutItem",
         "dynamodb:Query",
         "dynamodb:UpdateItem",
     ];
+    let record = ["dynamodb:ConditionCheckItem", "dynamodb:GetItem"];
     iam.role(
         TENANT_ROLE,
         Policy::new([
             Statement::new(&items, &[&table]).leading(&[OWN]),
             Statement::new(&["dynamodb:Query"], &[&list]).leading(&[OWN]),
-            Statement::new(&["dynamodb:GetItem"], &[&table]).leading(&[RECORD]),
+            Statement::new(&record, &[&table]).leading(&[RECORD]),
             Statement::new(&["s3:GetObject", "s3:PutObject"], &[&objects]),
         ]),
     );

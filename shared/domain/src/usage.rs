@@ -1,4 +1,4 @@
-//! Usage: what ended runs used, counted by time and by who and what they ran for.
+//! Usage: requests, and what ended runs used, counted by time and by who and what they were for.
 //!
 //! A run counts once, at the instant at which it ended, with what budgets were charged for it. So the sum of a tenant's
 //! usage is what its ledger has entered as spent.
@@ -13,7 +13,7 @@ use crate::id::{AgentId, KeyId, ProjectId};
 use crate::run::{Head, Status};
 use crate::time::At;
 
-/// What runs used together.
+/// What runs used together, and how many requests there were.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// Runs that ended, however they did.
@@ -30,6 +30,10 @@ pub struct Usage {
     pub output_tokens: u64,
     /// Price in micro-USD.
     pub cost_micro_usd: u64,
+    /// Requests to the API.
+    pub requests: u64,
+    /// Those of them that policy refused.
+    pub refused_requests: u64,
 }
 
 impl Usage {
@@ -44,6 +48,7 @@ impl Usage {
             input_tokens: totals.input_tokens,
             output_tokens: totals.output_tokens,
             cost_micro_usd: totals.micro_usd,
+            ..Self::default()
         }
     }
 
@@ -58,11 +63,14 @@ impl Usage {
             input_tokens: self.input_tokens.saturating_add(more.input_tokens),
             output_tokens: self.output_tokens.saturating_add(more.output_tokens),
             cost_micro_usd: self.cost_micro_usd.saturating_add(more.cost_micro_usd),
+            requests: self.requests.saturating_add(more.requests),
+            refused_requests: self.refused_requests.saturating_add(more.refused_requests),
         }
     }
 }
 
-/// Who and what runs ran for. What is none is not told apart.
+/// Who and what runs ran for, and who made requests. What is none is not told apart, or does not apply: a request is for no
+/// agent and no model.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Subject {
     /// The project, of runs that belong to one.

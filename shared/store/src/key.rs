@@ -133,6 +133,11 @@ impl Key {
         Self::new(run_partition(tenant, run), "USAGE".to_owned())
     }
 
+    /// The note of what a process has told of a tenant's requests.
+    pub(crate) fn tally(tenant: &TenantId, process: &str) -> Self {
+        Self::new(format!("T#{tenant}#TALLIES"), process.to_owned())
+    }
+
     /// Usage of one stretch of time and one subject.
     pub(crate) fn usage(partition: String, start: At, subject: &str) -> Self {
         Self::new(partition, format!("{:013}#{subject}", start.0))

@@ -1,4 +1,4 @@
-//! Usage: what ended runs used, counted once for each whatever is told twice.
+//! Usage: what ended runs used, counted once for each whatever is told twice; its rows, to which requests are added too.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -192,7 +192,7 @@ fn counted(tenant: &TenantId, ended: &Ended) -> Write {
 }
 
 /// The attributes of a row.
-fn fields(usage: Usage) -> [(&'static str, u64); 7] {
+fn fields(usage: Usage) -> [(&'static str, u64); 9] {
     [
         ("runs_ended", usage.runs),
         ("runs_failed", usage.failed_runs),
@@ -201,16 +201,30 @@ fn fields(usage: Usage) -> [(&'static str, u64); 7] {
         ("tokens_in", usage.input_tokens),
         ("tokens_out", usage.output_tokens),
         ("cost_micro_usd", usage.cost_micro_usd),
+        ("requests_made", usage.requests),
+        ("requests_refused", usage.refused_requests),
     ]
 }
 
-fn add(tenant: &TenantId, interval: Interval, start: At, subject: &Subject, usage: Usage) -> Write {
+/// Adds usage, which is not nothing, to a row.
+pub(crate) fn add(
+    tenant: &TenantId,
+    interval: Interval,
+    start: At,
+    subject: &Subject,
+    usage: Usage,
+) -> Write {
     let period = key::usage_period(interval, start);
     let pk = key::usage_partition(tenant, interval, period);
-    let fields = fields(usage).map(|(name, more)| (name, format!(":{name}"), more));
-    let added = fields
-        .each_ref()
-        .map(|(name, value, _)| format!("{name} {value}"));
+    let fields: Vec<_> = fields(usage)
+        .into_iter()
+        .filter(|(_, more)| *more > 0)
+        .map(|(name, more)| (name, format!(":{name}"), more))
+        .collect();
+    let added: Vec<_> = fields
+        .iter()
+        .map(|(name, value, _)| format!("{name} {value}"))
+        .collect();
     let mut expression = format!("ADD {}", added.join(", "));
     let gone_s = interval
         .kept_ms()
@@ -260,6 +274,8 @@ fn row(item: &Item) -> Result<Row, Error> {
             input_tokens: count("tokens_in"),
             output_tokens: count("tokens_out"),
             cost_micro_usd: count("cost_micro_usd"),
+            requests: count("requests_made"),
+            refused_requests: count("requests_refused"),
         },
     })
 }

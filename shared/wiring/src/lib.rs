@@ -8,10 +8,13 @@
 //! Whoever archives audit trails needs `SKEIN_AUDIT_BUCKET` and `SKEIN_AUDIT_KEY` (an id or ARN of KMS) as well.
 //! What the SDK itself reads stands in `aws`.
 
+mod ending;
+
 use std::env;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+pub use ending::before_the_end;
 use engine::tools::Tools;
 use engine::{Engine, Platform};
 use gateway::{Gateway, Prices};

@@ -75,6 +75,7 @@ fn layouts_never_change() {
         "T#acme#R#run_0123456789abcdef0123456789abcdef USAGE"
     );
     let hour = usage_partition(&tenant, Interval::Hour, 24_286);
+    assert_eq!(of(Key::tally(&tenant, "f00d")), "T#acme#TALLIES f00d");
     assert_eq!(
         of(Key::usage(hour, At(1_700_000_000_000), "-#-#a#m")),
         "T#acme#U#hour#24286 1700000000000#-#-#a#m"

@@ -13,6 +13,7 @@ mod ledgers;
 mod limits;
 mod lists;
 mod payloads;
+mod requests;
 mod runs;
 mod sessions;
 mod usage;
