@@ -7,10 +7,10 @@ use serde::Deserialize;
 
 use super::Error;
 
-/// The units that have a price, under the names that files give them.
+/// The parts whose units have a price, under the names that files give them.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "snake_case")]
-enum Unit {
+enum Part {
     TableReadUnit,
     TableWriteUnit,
     PayloadRead,
@@ -28,7 +28,7 @@ enum Unit {
 #[serde(deny_unknown_fields)]
 pub(super) struct Entry {
     region: String,
-    unit: Unit,
+    unit: Part,
     pico_usd: u64,
     source: String,
     effective: toml::value::Datetime,
@@ -36,7 +36,7 @@ pub(super) struct Entry {
 
 /// The prices of units, in pico-USD.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Units(BTreeMap<(Unit, String), u64>);
+pub(super) struct Units(BTreeMap<(Part, String), u64>);
 
 impl Units {
     pub(super) fn new(entries: Vec<Entry>) -> Result<Self, Error> {
@@ -64,22 +64,22 @@ impl Units {
     /// The prices of a Region, for functions on `architecture` as Rust calls it.
     pub(super) fn of(&self, region: &str, architecture: &str) -> UnitPrices {
         let gb_second = match architecture {
-            "aarch64" => Unit::GbSecondArm64,
-            _ => Unit::GbSecondX86_64,
+            "aarch64" => Part::GbSecondArm64,
+            _ => Part::GbSecondX86_64,
         };
         UnitPrices {
-            table_read_unit: self.price(Unit::TableReadUnit, region),
-            table_write_unit: self.price(Unit::TableWriteUnit, region),
-            payload_read: self.price(Unit::PayloadRead, region),
-            payload_write: self.price(Unit::PayloadWrite, region),
-            queue_request: self.price(Unit::QueueRequest, region),
-            invocation: self.price(Unit::Invocation, region),
+            table_read_unit: self.price(Part::TableReadUnit, region),
+            table_write_unit: self.price(Part::TableWriteUnit, region),
+            payload_read: self.price(Part::PayloadRead, region),
+            payload_write: self.price(Part::PayloadWrite, region),
+            queue_request: self.price(Part::QueueRequest, region),
+            invocation: self.price(Part::Invocation, region),
             gb_second: self.price(gb_second, region),
         }
     }
 
     /// The Region's price, or the dearest of any.
-    fn price(&self, unit: Unit, region: &str) -> u64 {
+    fn price(&self, unit: Part, region: &str) -> u64 {
         let known = self.0.get(&(unit, region.to_owned())).copied();
         let of_unit = self.0.iter().filter(|((of, _), _)| *of == unit);
         let dearest = || of_unit.map(|(_, price)| *price).max();
