@@ -250,7 +250,7 @@ fn print_platform(receipt: &Value) {
         (
             "processes",
             format!(
-                "{} ms; of those, shared with other runs, {:.6} GB-s and {} invocations",
+                "{} ms, of whose memory its part is {:.6} GB-s; {} invocations",
                 of("process_ms"),
                 of("process_mb_ms") / 1_024_000.0,
                 of("milli_invocations") / 1e3,
