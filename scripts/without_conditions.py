@@ -82,7 +82,6 @@ OPEN = "attribute_not_exists(pk) OR open_window < :w"
 WATCHED = "watch_sk = :from AND begins_with(list_pk, :status)"
 NOT_REVOKED = "attribute_not_exists(pk) OR (tenant = :tenant AND attribute_not_exists(revoked_at))"
 WARNED = made("{period} = :period AND (attribute_not_exists({name}) OR {name} < :mark)")
-TOLD = "attribute_not_exists(pk) OR told < :number"
 COVERED = "(attribute_not_exists(covered_number) OR covered_number < :from)"
 # Of the condition of a deletion, what is about attributes that came later.
 LATER = """let mut same = vec!["attribute_exists(pk)".to_owned()];
@@ -251,7 +250,13 @@ CONDITIONS = [
         f"watch_sk = :from AND {always('begins_with(list_pk, :status)')}",
     ),
     absent("a run is counted once", "usage.rs", "Write::new(item, Some(ABSENT))"),
-    literal("a tally of requests is counted once", "requests.rs", TOLD),
+    (
+        "a tally of requests is counted once",
+        "requests.rs",
+        "Write::update(key, set, IS_NEXT.to_owned())",
+        "IS_NEXT.to_owned()",
+        text(always("attribute_not_exists(pk) OR told < :number")) + ".to_owned()",
+    ),
     (
         "requests are counted for a tenant that is there",
         "requests.rs",
