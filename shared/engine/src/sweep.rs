@@ -14,7 +14,7 @@ use domain::run::{LEASE_MS, Lane, ParkReason, Status};
 use domain::time::At;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use queue::{RunMessage, SweepMessage};
-use store::{Sight, WATCH_SHARDS};
+use store::{Sight, Store, WATCH_SHARDS};
 
 use crate::{Engine, Error};
 
@@ -123,7 +123,7 @@ impl Engine {
 
     /// Sends every run to a driver on which nobody is at work though somebody should be: a message that was never sent or
     /// whose process died, a driver without a queue message, a worker. A run that needs nothing answers the message with
-    /// nothing; one that cannot be read is passed over, so that it stops no other.
+    /// nothing; one that cannot be read is passed over, so that it stops no other, and so is a whole table.
     ///
     /// # Errors
     /// [`Error`] when the table or a queue fails; what was woken until then stays woken.
@@ -133,9 +133,27 @@ impl Engine {
         let mut next = None::<At>;
         let mut woken: BTreeMap<Lane, Vec<RunMessage>> = BTreeMap::new();
         let mut lines = HashSet::new();
-        for shard in 0..WATCH_SHARDS {
-            let ahead = now.plus_ms(HORIZON_MS);
-            let mut watched = self.store.watched(shard, ahead, MOST_PER_SHARD).await?;
+        let ahead = now.plus_ms(HORIZON_MS);
+        let tables = self.store.tables().await?;
+        let reads: Vec<_> = tables
+            .iter()
+            .flat_map(|table| (0..WATCH_SHARDS).map(move |shard| (table, shard)))
+            .map(|(table, shard)| {
+                Box::pin(async move { (table, table.watched(shard, ahead, MOST_PER_SHARD).await) })
+            })
+            .collect();
+        let mut reads = stream::iter(reads).buffered(AT_ONCE);
+        let mut failed = None;
+        while let Some((table, watched)) = reads.next().await {
+            let mut watched = match watched {
+                Ok(watched) => watched,
+                // Whatever is wrong with one table, the runs of the others are looked at.
+                Err(error) => {
+                    tracing::error!(error = %telemetry::chain(&error), "a table was not swept");
+                    failed = Some(error).filter(store::Error::is_transient).or(failed);
+                    continue;
+                }
+            };
             let later = watched.split_off(watched.partition_point(|(_, _, at)| *at <= now));
             let is_rest_due = later.is_empty() && watched.len() >= MOST_PER_SHARD as usize;
             let nexts = later.first().map(|(_, _, at)| *at);
@@ -144,7 +162,7 @@ impl Engine {
             // Collected first: a closure within the stream would not be general enough for a future that is spawned.
             let looks: Vec<_> = watched
                 .into_iter()
-                .map(|(tenant, run, from)| Box::pin(self.look(tenant, run, from, now)))
+                .map(|(tenant, run, from)| Box::pin(look(table, tenant, run, from, now)))
                 .collect();
             let looks: Vec<_> = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
             for look in looks.into_iter().flatten() {
@@ -170,49 +188,49 @@ impl Engine {
         if let Some(next) = next {
             self.expect_sweep(next).await;
         }
-        Ok(swept)
+        failed.map_or(Ok(swept), |error| Err(error.into()))
     }
+}
 
-    /// Looks at one run, which is watched at `from`, and says when it is looked at next; none when somebody else does, or
-    /// there is nothing to look at.
-    async fn look(
-        &self,
-        tenant: TenantId,
-        run: RunId,
-        from: At,
-        now: At,
-    ) -> Result<Option<Look>, Error> {
-        let sight = match self.store.sight(&tenant, &run).await {
-            Ok(Some(sight)) => sight,
-            Ok(None) => return Ok(None),
-            Err(error) if error.is_transient() => return Err(error.into()),
-            Err(error) => {
-                tracing::error!(
-                    tenant.id = %tenant,
-                    run.id = %run,
-                    error = %telemetry::chain(&error),
-                    "a run that should be looked at cannot be read"
-                );
-                return Ok(None);
-            }
-        };
-        let alive_until = sight.seen_at.plus_ms(LEASE_MS);
-        let is_silent = now >= alive_until || !is_at_work(&sight);
-        let next = if is_silent {
-            now.plus_ms(now.since_ms(sight.seen_at).max(PATIENCE_MS))
-        } else {
-            alive_until
-        };
-        let status = sight.head.status;
-        let postponed = self.store.postpone(&tenant, &run, status, from, next);
-        Ok(postponed.await?.then_some(Look {
-            tenant,
-            run,
-            sight,
-            next,
-            is_silent,
-        }))
-    }
+/// Looks at one run, which is watched at `from`, and says when it is looked at next; none when somebody else does, or
+/// there is nothing to look at.
+async fn look(
+    store: &Store,
+    tenant: TenantId,
+    run: RunId,
+    from: At,
+    now: At,
+) -> Result<Option<Look>, Error> {
+    let sight = match store.sight(&tenant, &run).await {
+        Ok(Some(sight)) => sight,
+        Ok(None) => return Ok(None),
+        Err(error) if error.is_transient() => return Err(error.into()),
+        Err(error) => {
+            tracing::error!(
+                tenant.id = %tenant,
+                run.id = %run,
+                error = %telemetry::chain(&error),
+                "a run that should be looked at cannot be read"
+            );
+            return Ok(None);
+        }
+    };
+    let alive_until = sight.seen_at.plus_ms(LEASE_MS);
+    let is_silent = now >= alive_until || !is_at_work(&sight);
+    let next = if is_silent {
+        now.plus_ms(now.since_ms(sight.seen_at).max(PATIENCE_MS))
+    } else {
+        alive_until
+    };
+    let status = sight.head.status;
+    let postponed = store.postpone(&tenant, &run, status, from, next);
+    Ok(postponed.await?.then_some(Look {
+        tenant,
+        run,
+        sight,
+        next,
+        is_silent,
+    }))
 }
 
 /// Whether somebody should be at work on the run, whose claim tells whether anybody is.

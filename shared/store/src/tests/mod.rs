@@ -28,6 +28,7 @@ use domain::caps::Caps;
 use domain::id::{AgentId, DriverId, FrameId, RunId, TenantId};
 use domain::model::{Answer, Content, StopReason, Usage};
 use domain::run::{Commit, Created, Event, Head, Lane, State, evolve, fold};
+use domain::tenant::Tenant;
 use domain::time::At;
 use local::s3::Payloads;
 use local::table::Table;
@@ -63,6 +64,10 @@ async fn world_with(change: impl FnOnce(&mut Config)) -> World {
     let payloads = sdk(payloads);
     let store = Store::new(table, &payloads, config);
     store.provision().await.unwrap();
+    // As in a process that has worked for them: most tests have no record of a tenant.
+    for id in ["acme", "evil", "ab", "abc", "other"] {
+        store.learn(&Tenant::new(tenant(id), id, "business", NOW));
+    }
     World {
         store,
         faults,
