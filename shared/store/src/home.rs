@@ -45,6 +45,12 @@ impl Store {
         self.in_table(self.table_named(own))
     }
 
+    /// The name of the stack's table.
+    #[must_use]
+    pub fn stack_table(&self) -> &str {
+        &self.inner.table
+    }
+
     /// The table of this name; the stack's if there is none.
     pub(crate) fn table_named(&self, own: Option<&str>) -> Arc<String> {
         own.map_or_else(

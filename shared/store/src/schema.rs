@@ -139,13 +139,15 @@ fn wrong_with(table: &TableDescription) -> Vec<String> {
     let are_texts = |(partition, sort): (&str, &str)| {
         [partition, sort].iter().all(|name| {
             table.attribute_definitions().iter().any(|known| {
-                known.attribute_name() == *name
-                    && *known.attribute_type() == ScalarAttributeType::S
+                known.attribute_name() == *name && *known.attribute_type() == ScalarAttributeType::S
             })
         })
     };
     if table.key_schema() != keys(KEY.0, KEY.1) || !are_texts(KEY) {
-        wrong.push(format!("its keys are not the texts `{}` and `{}`", KEY.0, KEY.1));
+        wrong.push(format!(
+            "its keys are not the texts `{}` and `{}`",
+            KEY.0, KEY.1
+        ));
     }
     for (index, shown) in [(LIST, Some(LIST_INCLUDES)), (WATCH, None)] {
         let (name, partition, sort) = index;

@@ -387,8 +387,7 @@ fn transact_item(write: Write, table: &str) -> TransactWriteItem {
         values,
         name,
     } = write;
-    let names =
-        name.map(|(placeholder, name)| [(placeholder.to_owned(), name.to_owned())].into());
+    let names = name.map(|(placeholder, name)| [(placeholder.to_owned(), name.to_owned())].into());
     let told = condition.is_some().then_some(ALL_OLD);
     let condition = condition.map(Cow::into_owned);
     let values = (!values.is_empty()).then(|| {

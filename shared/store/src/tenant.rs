@@ -24,6 +24,8 @@ impl Store {
             if self.closing(&new.id).await?.is_some() {
                 return Err(Error::Raced);
             }
+            let named = new.isolation.check(self.stack_table());
+            named.map_err(|error| Error::Unfit(error.detail))?;
             if let Some(table) = new.isolation.own_table() {
                 self.examine(table).await?;
             }
