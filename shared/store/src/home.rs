@@ -11,6 +11,8 @@ use std::sync::Arc;
 use domain::id::TenantId;
 use domain::tenant::Tenant;
 use domain::time::At;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 
 use crate::item::{Item, Read, Set, keyed};
 use crate::key::{self, Key, Owner};
@@ -92,9 +94,13 @@ impl Store {
             (Owner::Stack, _) => Ok(Arc::clone(&self.inner.table)),
             (Owner::Tenant(_) | Owner::Table, Some(table)) => Ok(Arc::clone(table)),
             (Owner::Table, None) => Ok(Arc::clone(&self.inner.table)),
+            // Whoever has another tenant's credentials is refused, wherever it asks.
+            (Owner::Tenant(tenant), None) if !self.knows(tenant) => {
+                Ok(Arc::clone(&self.inner.table))
+            }
             (Owner::Tenant(tenant), None) => match self.inner.homes.0.known(tenant) {
-                Some(table) if self.knows(tenant) => Ok(table),
-                _ => Box::pin(self.look_up(tenant)).await,
+                Some(table) => Ok(table),
+                None => self.look_up(tenant).await,
             },
         }
     }
@@ -106,23 +112,21 @@ impl Store {
     }
 
     /// Reads the tenant's record. One that there is not has nothing anywhere, and that it is not there is not remembered: it
-    /// may be onboarded at any time.
-    async fn look_up(&self, tenant: &str) -> Result<Arc<String>, Error> {
-        let id = TenantId::parse(tenant).map_err(|_| Error::Missing)?;
-        let read = Box::pin(async {
-            let record = self
-                .get_in(&self.inner.table, Key::tenant(&id), true)
-                .await?;
-            let record = record.map(|item| item.json::<Tenant>("head"));
-            Ok(record.transpose()?.map(|record| self.name_of(&record)))
-        });
-        let found = if self.may_remember(&id) {
+    /// may be onboarded at any time. (Boxed as it is, since every request's future would grow by it, and by its type.)
+    fn look_up<'a>(&'a self, tenant: &'a str) -> BoxFuture<'a, Result<Arc<String>, Error>> {
+        async move {
+            let id = TenantId::parse(tenant).map_err(|_| Error::Missing)?;
+            let read = async {
+                let stack = &self.inner.table;
+                let record = self.get_in(stack, Key::tenant(&id), true).await?;
+                let record = record.map(|item| item.json::<Tenant>("head"));
+                Ok(record.transpose()?.map(|record| self.name_of(&record)))
+            };
             let homes = &self.inner.homes.0;
-            homes.get(&Arc::from(tenant), At(0), read).await?
-        } else {
-            read.await?.map(Arc::new)
-        };
-        Ok(found.unwrap_or_else(|| Arc::clone(&self.inner.table)))
+            let found = homes.get(&Arc::from(tenant), At(0), Box::pin(read)).await?;
+            Ok(found.unwrap_or_else(|| Arc::clone(&self.inner.table)))
+        }
+        .boxed()
     }
 
     /// Whether this process knows where a tenant's items stand.

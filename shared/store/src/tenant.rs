@@ -20,6 +20,9 @@ impl Store {
     /// [`Error::Unfit`] when it is new and cannot have the table that it is to have for itself; those of the table.
     pub async fn put_tenant(&self, new: &Tenant, old: Option<&Tenant>) -> Result<(), Error> {
         // Read before, not in the transaction: a closing takes longer than whoever is about to onboard a tenant lives.
+        if old.is_some_and(|old| old.isolation != new.isolation) {
+            return Err(Error::Unfit("stays as it was onboarded".to_owned()));
+        }
         if old.is_none() {
             if self.closing(&new.id).await?.is_some() {
                 return Err(Error::Raced);

@@ -2,6 +2,7 @@
 
 mod agents;
 mod audit;
+mod bridges;
 mod bucket;
 mod cache;
 mod checkpoints;
@@ -56,7 +57,9 @@ async fn world() -> World {
 
 async fn world_with(change: impl FnOnce(&mut Config)) -> World {
     let faults = Faults::none();
-    let table = faults.wrap(Table::open(None).unwrap().router());
+    let mut table = Table::open(None).unwrap();
+    table.tell(None, "ended_at").unwrap();
+    let table = faults.wrap(table.router());
     let payloads = faults.wrap(Payloads::open(None).unwrap().router());
     let mut config = Config::new("skein", "payloads", *b"a secret that only tests may know");
     change(&mut config);
