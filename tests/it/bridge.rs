@@ -1,5 +1,6 @@
 //! The third ring around tenants: a table of a tenant's own in the same stack, and tenants with a stack of their own.
 
+use std::path::Path as File;
 use std::time::Duration;
 
 use dev::{CloudConfig, Isolation};
@@ -101,8 +102,10 @@ async fn runs_of_a_bridge_are_driven_parked_and_brought_back_with_its_session_al
     let _second = world.process(Delivery::default());
     let ended = world.ended(&runs).await;
     let outputs: Vec<_> = ended.iter().map(|state| state.output.clone()).collect();
-    assert_eq!(outputs[0], Some(json!("2*3 is 6.")));
-    assert_eq!(outputs[2], Some(json!("1+1 is 2.")));
+    for (run, end) in [(0, "2*3 is 6."), (2, "1+1 is 2."), (3, "3 + 1 is 4.")] {
+        let output = outputs[run].as_ref().and_then(Value::as_str);
+        assert!(output.is_some_and(|text| text.ends_with(end)), "{output:?}");
+    }
     assert!(
         ended.iter().all(|state| state.status == Status::Succeeded),
         "{outputs:?}"
@@ -124,13 +127,11 @@ async fn runs_of_a_bridge_are_driven_parked_and_brought_back_with_its_session_al
     let archived = janitor::archive(&store, &bucket, &signer, later)
         .await
         .unwrap();
-    assert_eq!(
-        (archived.due, archived.checkpoints, archived.failed),
-        (1, 1, 0)
-    );
+    assert_eq!((archived.due, archived.failed), (1, 0));
     let entries = store.audit(&tenant(), 0, 100).await.unwrap().items;
     let checkpoints = store.checkpoints(&tenant(), 0, 100).await.unwrap().items;
-    assert_eq!(checkpoints[0].to, entries.len() as u64);
+    let last = checkpoints.last().map(|checkpoint| checkpoint.to);
+    assert_eq!(last, Some(entries.len() as u64));
     assert_apart(&store, &tenant(), OWN).await;
 }
 
@@ -364,4 +365,35 @@ async fn of_a_tenant_with_a_stack_of_its_own_nothing_is_here_but_where_that_is()
         .post(&format!("{path}/close"), &json!({}))
         .await
         .expect(202);
+}
+
+/// From one line to another, without comments and what differs on purpose.
+fn between<'a>(text: &'a str, from: &str, to: &str) -> Vec<&'a str> {
+    let lines = text.lines().skip_while(|line| !line.contains(from));
+    let lines = lines.take_while(|line| !line.contains(to));
+    lines.filter(|line| !line.trim_start().starts_with('#')).collect()
+}
+
+#[test]
+fn a_table_of_a_tenants_own_is_made_as_the_stacks_is() {
+    let root = File::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
+    let (stack, own) = (read("template.yaml"), read("bridge.yaml"));
+    for (from, to) in [
+        ("BillingMode: PAY_PER_REQUEST", "Replicas:"),
+        ("StartingPosition:", "'{\"dynamodb"),
+    ] {
+        assert_eq!(between(&own, from, to), between(&stack, from, to));
+        assert!(between(&own, from, to).len() > 3);
+    }
+    let told = |text: &str| -> Option<String> {
+        let line = text.lines().find(|line| line.contains("'{\"dynamodb"));
+        line.map(|line| line.trim().to_owned())
+    };
+    assert!(told(&own).is_some() && told(&own) == told(&stack));
+    // What may be done at the stack's table may be done at these, but for what concerns no tenant's own items.
+    let policies = between(&stack, "Resources:", "Outputs:").join("\n");
+    let of_stack = policies.matches("!GetAtt Table.Arn").count();
+    let of_both = policies.matches("- !GetAtt Table.Arn\n").count();
+    assert_eq!((of_stack - of_both, of_both), (3, 8), "keys twice, and a tenant's record");
 }

@@ -417,7 +417,7 @@ async fn closing_a_bridge_exports_and_empties_both_tables_and_sets_its_table_fre
     );
     assert_eq!(
         left.iter().filter(|key| key.contains("initech")).count(),
-        untouched + 2
+        untouched
     );
 
     assert_eq!(store.tables().await.unwrap().len(), 1);
