@@ -6,16 +6,17 @@ use std::time::Duration;
 use dev::{CloudConfig, Isolation};
 use domain::audit::{EVERY_MS, Entry, Verifier};
 use domain::closing::{Counts, Place};
-use domain::id::{RunId, TenantId};
+use domain::id::{AgentId, RunId, TenantId};
 use domain::run::Status;
-use engine::Limits;
+use engine::{Limits, NewRun};
+use local::wire::{Call, Fault, Rule};
 use reqwest::Method;
 use serde_json::{Value, json};
 use store::{RunFilter, Store};
 
 use crate::client::{Client, types};
 use crate::crashes::crashed_inline_at;
-use crate::platform::{Running, within};
+use crate::platform::{Running, onboard, within};
 use crate::world::{Delivery, World, tenant};
 
 /// The table that the demo tenant of [`World`] has for itself.
@@ -144,6 +145,38 @@ async fn a_bridges_run_whose_stream_dies_at_any_request_is_finished_all_the_same
         crashes += 1;
     }
     assert!(crashes >= 5, "{crashes} requests were crashed at");
+}
+
+#[tokio::test]
+async fn a_table_that_does_not_answer_keeps_nobody_elses_runs_from_being_looked_at() {
+    let world = World::with(config(Isolation::Pool, &[OWN]), agent()).await;
+    let (store, other) = (world.cloud.store(), TenantId::parse("other").unwrap());
+    onboard(&store, "other").await;
+    let (id, definition) = (AgentId::parse("agent").unwrap(), agent());
+    let definition = serde_json::from_value(definition).unwrap();
+    let stored = store.put_agent(&other, &id, &definition, world.now());
+    stored.await.unwrap();
+    let engine = world.engine();
+    for tenant in [tenant(), other] {
+        let new = World::request(1, "1+1");
+        world.create(&engine, NewRun { tenant, ..new }).await;
+    }
+    // Both messages are lost, and nobody sweeps until that shows.
+    assert_eq!(world.receive("runs-standard").await.len(), 2);
+    let began_at = world.now();
+    while world.now().since_ms(began_at) < 40_000 {
+        world.receive("sweeps").await;
+        world.pass().await;
+    }
+    let silent = Rule::new(Fault::Throttle).on("Query");
+    let asks = |call: &Call<'_>| call.body.windows(12).any(|text| text == b"\"skein-demo\"");
+    world.cloud.faults.add(silent.when(asks));
+    let woken = || world.cloud.queues.depth("runs-standard").visible;
+    assert!(engine.sweep().await.unwrap_err().is_transient());
+    assert_eq!(woken(), 1);
+    world.cloud.faults.clear();
+    assert_eq!(engine.sweep().await.unwrap().woken, 1);
+    assert_eq!(woken(), 2);
 }
 
 #[tokio::test]
@@ -371,7 +404,9 @@ async fn of_a_tenant_with_a_stack_of_its_own_nothing_is_here_but_where_that_is()
 fn between<'a>(text: &'a str, from: &str, to: &str) -> Vec<&'a str> {
     let lines = text.lines().skip_while(|line| !line.contains(from));
     let lines = lines.take_while(|line| !line.contains(to));
-    lines.filter(|line| !line.trim_start().starts_with('#')).collect()
+    lines
+        .filter(|line| !line.trim_start().starts_with('#'))
+        .collect()
 }
 
 #[test]
@@ -395,5 +430,9 @@ fn a_table_of_a_tenants_own_is_made_as_the_stacks_is() {
     let policies = between(&stack, "Resources:", "Outputs:").join("\n");
     let of_stack = policies.matches("!GetAtt Table.Arn").count();
     let of_both = policies.matches("- !GetAtt Table.Arn\n").count();
-    assert_eq!((of_stack - of_both, of_both), (3, 8), "keys twice, and a tenant's record");
+    assert_eq!(
+        (of_stack - of_both, of_both),
+        (3, 8),
+        "keys twice, and a tenant's record"
+    );
 }
