@@ -17,13 +17,14 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Raced`] when it exists already or did before it was closed, or was changed since `old` was read;
-    /// [`Error::Unfit`] when it is new and cannot have the table that it is to have for itself; those of the table.
+    /// [`Error::Unfit`] when it cannot have the table that it is to have for itself, since that is not like the stack's, is
+    /// another tenant's, or is not where its items are; those of the table.
     pub async fn put_tenant(&self, new: &Tenant, old: Option<&Tenant>) -> Result<(), Error> {
-        // Read before, not in the transaction: a closing takes longer than whoever is about to onboard a tenant lives.
         if old.is_some_and(|old| old.isolation != new.isolation) {
             return Err(Error::Unfit("stays as it was onboarded".to_owned()));
         }
         if old.is_none() {
+            // Read before, not in the transaction: a closing takes longer than whoever is about to onboard a tenant lives.
             if self.closing(&new.id).await?.is_some() {
                 return Err(Error::Raced);
             }
