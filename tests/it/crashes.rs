@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use dev::CloudConfig;
 use domain::id::RunId;
 use domain::run::{Event, State, Status};
 use domain::time::At;
@@ -122,8 +123,8 @@ async fn a_crash_at_any_request_leads_to_the_same_result() {
 }
 
 /// As [`crashed_at`], but the process that crashes drives the run it created while a client waits: no queue knows of it.
-async fn crashed_inline_at(n: u64) -> Option<State> {
-    let world = World::new(agent()).await;
+pub(crate) async fn crashed_inline_at(n: u64, config: CloudConfig) -> Option<State> {
+    let world = World::with(config, agent()).await;
     let reached = hang_at(&world.cloud.faults, n);
     let new = World::request(1, "1+1, then 2*3");
     let engine = world.engine();
@@ -149,7 +150,7 @@ async fn crashed_inline_at(n: u64) -> Option<State> {
 #[tokio::test]
 async fn a_run_whose_stream_dies_is_finished_all_the_same() {
     let mut crashes = 0;
-    while let Some(state) = crashed_inline_at(crashes + 1).await {
+    while let Some(state) = crashed_inline_at(crashes + 1, CloudConfig::default()).await {
         assert_eq!(state.output, Some(json!("1+1 is 2. 2*3 is 6.")));
         crashes += 1;
     }

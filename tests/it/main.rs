@@ -9,6 +9,7 @@ mod agents;
 mod archive;
 mod audit;
 mod bad_input;
+mod bridge;
 mod client;
 mod closing;
 mod crashes;

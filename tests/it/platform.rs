@@ -9,7 +9,7 @@ use std::time::Duration;
 use api::auth::SCOPES;
 use dev::{Cloud, CloudConfig, Isolation, Keys, Launch, Platform, TENANT};
 use domain::id::{KeyId, TenantId};
-use domain::tenant::Tenant;
+use domain::tenant::{Isolation as Home, Tenant};
 use local::lambda::LineSink;
 use store::{ApiKey, Store};
 use tokio::process::Command;
@@ -206,10 +206,16 @@ impl Running {
 
 /// Onboards a tenant without rate limits, unless another test did.
 pub(crate) async fn onboard(store: &Store, id: &str) {
+    onboard_in(store, id, Home::Pool).await;
+}
+
+/// The same for a tenant whose data is elsewhere.
+pub(crate) async fn onboard_in(store: &Store, id: &str, isolation: Home) {
     let id = TenantId::parse(id).unwrap();
     let old = store.tenant(&id).await.unwrap();
     let mut new = Tenant::new(id, "a test's", "enterprise", domain::time::At(0));
     new.overrides.windows = Some(Vec::new());
+    new.isolation = isolation;
     new.revision += old.as_ref().map_or(0, |old| old.revision);
     if old
         .as_ref()

@@ -13,6 +13,7 @@ use domain::agent::{Agent, AgentRef};
 use domain::caps::Caps;
 use domain::id::{AgentId, RunId, TenantId};
 use domain::run::{Lane, State};
+use domain::tenant::Isolation as Home;
 use domain::time::At;
 use engine::{Clock, Engine, NewRun};
 use local::sqs::{self, Received};
@@ -21,7 +22,7 @@ use store::Store;
 use tokio::task::JoinSet;
 
 use crate::invariants;
-use crate::platform::{onboard, within};
+use crate::platform::{onboard_in, within};
 
 /// How often the janitor looks (template: every minute).
 const JANITOR_EVERY_MS: u64 = 60_000;
@@ -80,8 +81,9 @@ impl World {
         Self::with(CloudConfig::default(), definition).await
     }
 
-    /// The same over a cloud of another kind.
+    /// The same over a cloud of another kind. Its first table for a tenant is this tenant's.
     pub(crate) async fn with(config: CloudConfig, definition: Value) -> Self {
+        let own_table = config.tenant_tables.first().cloned();
         let cloud = Cloud::open(None, config).await.unwrap();
         let jumped_ms = Arc::new(AtomicU64::new(0));
         let jumped = jumped_ms.clone();
@@ -100,7 +102,8 @@ impl World {
         };
         let agent: Agent = serde_json::from_value(definition).unwrap();
         let store = world.cloud.store();
-        onboard(&store, tenant().as_str()).await;
+        let isolation = own_table.map_or(Home::Pool, |table| Home::Bridge { table });
+        onboard_in(&store, tenant().as_str(), isolation).await;
         let id = AgentId::parse("agent").unwrap();
         store
             .put_agent(&tenant(), &id, &agent, world.now())

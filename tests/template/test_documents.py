@@ -24,6 +24,7 @@ class Documents(unittest.TestCase):
     def test_every_environment_of_samconfig_can_be_deployed(self):
         config = tomllib.loads(deployment.text("samconfig.toml"))
         environments = {name: one for name, one in config.items() if isinstance(one, dict) and "deploy" in one}
+        bridge = environments.pop("bridge")["deploy"]["parameters"]
         self.assertEqual(set(environments), {"dev", "staging", "prod", "prod-eu"})
         names = set()
         for name, environment in environments.items():
@@ -37,6 +38,16 @@ class Documents(unittest.TestCase):
             names.add((stack, region))
             self.assertTrue(environment["build"]["parameters"]["cached"], name)
         self.assertEqual(environments["prod"]["deploy"]["parameters"]["confirm_changeset"], True)
+        self.assertEqual((bridge["template_file"], bridge["confirm_changeset"]), ("bridge.yaml", True))
+
+    def test_a_table_of_a_tenants_own_takes_from_a_stack_what_that_exports(self):
+        exported = {output["Export"]["Name"]["Fn::Sub"] for output in deployment.source()["Outputs"].values() if "Export" in output}
+        imported = set(re.findall(r'ImportValue: !Sub "\$\{Platform\}(-\w+)"', deployment.text("bridge.yaml")))
+        self.assertEqual({f"${{AWS::StackName}}{name}" for name in imported}, exported)
+        for page in re.findall(r"Runbook: (\S+\.md)", deployment.text("bridge.yaml")):
+            self.assertTrue((ROOT / page).exists(), page)
+        for command in (deployment.text("samconfig.toml"), deployment.text("README.md")):
+            self.assertIn('--parameter-overrides "Platform=skein-dev Name=acme"', command)
 
     def test_pages_are_listed_where_somebody_looks_for_them(self):
         listed = deployment.text("docs/runbooks/README.md")

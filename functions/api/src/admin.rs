@@ -20,9 +20,18 @@ pub(crate) async fn find(api: &Api, id: &TenantId) -> Result<Tenant, Problem> {
     found.ok_or(Problem::NotFound)
 }
 
-/// A tenant as it stands now, if anything of it may change.
-pub(crate) async fn find_open(api: &Api, id: &TenantId) -> Result<Tenant, Problem> {
+/// A tenant as it stands now, if it is not in a stack of its own.
+pub(crate) async fn find_here(api: &Api, id: &TenantId) -> Result<Tenant, Problem> {
     let tenant = find(api, id).await?;
+    match tenant.isolation.endpoint() {
+        Some(endpoint) => Err(Problem::TenantElsewhere(endpoint.to_owned())),
+        None => Ok(tenant),
+    }
+}
+
+/// A tenant as it stands now, if anything of it may change here.
+pub(crate) async fn find_open(api: &Api, id: &TenantId) -> Result<Tenant, Problem> {
+    let tenant = find_here(api, id).await?;
     if tenant.standing == Standing::Closing {
         return Err(Problem::TenantClosing);
     }

@@ -68,6 +68,10 @@ pub enum Problem {
     TenantClosing,
     /// Another tenant has this id, or had it.
     TenantExists,
+    /// The tenant has a stack of its own, which answers at this address.
+    TenantElsewhere(String),
+    /// Where a tenant's data is cannot be changed.
+    IsolationSettled,
     /// The key that is to be rotated holds no longer.
     KeyOver,
     /// A fault of ours.
@@ -215,6 +219,16 @@ impl Problem {
             Self::TenantClosed => (S::FORBIDDEN, "tenant_closed", "The tenant is being closed"),
             Self::TenantClosing => (S::CONFLICT, "tenant_closing", "The tenant is being closed"),
             Self::TenantExists => (S::CONFLICT, "tenant_exists", "Another tenant has this id"),
+            Self::TenantElsewhere(_) => (
+                S::CONFLICT,
+                "tenant_elsewhere",
+                "The tenant has a stack of its own",
+            ),
+            Self::IsolationSettled => (
+                S::CONFLICT,
+                "isolation_settled",
+                "Where a tenant's data is stays as it was onboarded",
+            ),
             Self::KeyOver => (S::CONFLICT, "key_over", "The key holds no longer"),
             Self::RateLimited(_) => (S::TOO_MANY_REQUESTS, "rate_limited", "Too many requests"),
             Self::Internal => (S::INTERNAL_SERVER_ERROR, "internal", "Something went wrong"),
@@ -255,6 +269,8 @@ impl Problem {
             | Self::TenantClosed
             | Self::TenantClosing
             | Self::TenantExists
+            | Self::TenantElsewhere(_)
+            | Self::IsolationSettled
             | Self::KeyOver
             | Self::Internal
             | Self::Unavailable => false,
@@ -284,6 +300,12 @@ impl Problem {
                 "Nothing of it changes any more; until deletion begins it can be resumed."
             }
             Self::TenantExists => "Ids are for ever; choose another one.",
+            Self::TenantElsewhere(endpoint) => {
+                return Some(format!("Nothing of it is here; ask {endpoint}."));
+            }
+            Self::IsolationSettled => {
+                "There is no move between tables or stacks; onboard another tenant there."
+            }
             Self::KeyOver => "It was revoked or has expired; issue a new one.",
             Self::RateLimited(_) => "Send it again after as many seconds as `Retry-After` says.",
             Self::Internal => {
@@ -410,6 +432,7 @@ impl From<store::Error> for Problem {
                 Self::BodyTooLarge(usize::try_from(*limit_bytes).unwrap_or(usize::MAX))
             }
             store::Error::Raced => Self::Unavailable,
+            store::Error::Unfit(why) => Self::field("/isolation/table", why),
             _ => Self::of_fault(&error, error.is_transient()),
         }
     }

@@ -72,6 +72,20 @@ pub struct Caps {
     pub wall_ms: u64,
 }
 
+/// Where a tenant's data is: settled when it is onboarded.
+#[derive(Debug, ToSchema)]
+pub struct Isolation {
+    /// `pool`: in the stack's table. `bridge`: in a table of its own in the same stack. `silo`: in a stack of its own.
+    #[schema(pattern = "^(pool|bridge|silo)$")]
+    pub mode: String,
+    /// The table of a `bridge`: the name of the stack's table, a hyphen, and more. It is no other tenant's.
+    #[schema(required = false)]
+    pub table: String,
+    /// Where the API of a `silo` answers: an https:// address.
+    #[schema(required = false)]
+    pub endpoint: String,
+}
+
 /// What a tenant may use.
 #[derive(Debug, ToSchema)]
 pub struct Limits {

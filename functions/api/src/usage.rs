@@ -14,7 +14,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::address::{Params, Path};
-use crate::admin::find;
+use crate::admin::find_here;
 use crate::auth::{AdminRead, As, Operator, RunsRead};
 use crate::view::rfc_3339;
 use crate::{Api, Problem, schema};
@@ -296,7 +296,7 @@ pub(crate) async fn of_tenant(
     headers: HeaderMap,
     params: Params,
 ) -> Result<Response, Problem> {
-    find(&api, &tenant).await?;
+    find_here(&api, &tenant).await?;
     Ok(shown(report(&api, &tenant, &params).await?, &headers))
 }
 

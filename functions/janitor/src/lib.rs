@@ -157,15 +157,17 @@ fn tell(swept: Swept) {
 /// # Errors
 /// When the sweep fails; the next one begins where it matters most.
 pub async fn tick(engine: &Engine, gauges: &Gauges) -> Result<Swept, Error> {
-    let swept = engine.sweep().await?;
-    tell(swept);
+    // Whatever fails, the rest is done: one table may be out of order for long.
+    let swept = engine.sweep().await;
     if let Err(error) = Box::pin(engine.work_on_closings(CLOSINGS)).await {
         tracing::error!(error = %telemetry::chain(&error), "closings do not go on");
     }
-    let mut values = vec![
-        ("runs_due", Unit::Count, count(swept.due)),
-        ("runs_woken", Unit::Count, count(swept.woken)),
-    ];
+    let mut values = Vec::new();
+    if let Ok(swept) = &swept {
+        tell(*swept);
+        values.push(("runs_due", Unit::Count, count(swept.due)));
+        values.push(("runs_woken", Unit::Count, count(swept.woken)));
+    }
     for (name, lane) in [
         ("queue_interactive", Lane::Interactive),
         ("queue_standard", Lane::Standard),
@@ -187,7 +189,7 @@ pub async fn tick(engine: &Engine, gauges: &Gauges) -> Result<Swept, Error> {
     if let Err(error) = gauges.put(&values).await {
         tracing::warn!(error = %telemetry::chain(&error), "gauges were not stored");
     }
-    Ok(swept)
+    swept
 }
 
 /// A gauge's value: beyond 4 G nobody counts.

@@ -123,6 +123,9 @@ pub(crate) struct Dev {
     /// How tenants are kept apart: by IAM as well, or by Skein's own code alone
     #[arg(long, value_enum, default_value_t = Isolation::Session)]
     pub(crate) isolation: Isolation,
+    /// Have a table for a tenant of its own, such as `skein-acme`; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tenant_table: Vec<String>,
 }
 
 /// How tenants are kept apart.
@@ -144,6 +147,7 @@ impl Default for Dev {
             classic: false,
             allow_loopback: false,
             isolation: Isolation::Session,
+            tenant_table: Vec::new(),
         }
     }
 }
@@ -302,6 +306,27 @@ pub(crate) enum Agents {
     },
 }
 
+/// Where a tenant's data is.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Home {
+    /// In the stack's table
+    Pool,
+    /// In a table of its own in the same stack
+    Bridge,
+    /// In a stack of its own
+    Silo,
+}
+
+impl Home {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Pool => "pool",
+            Self::Bridge => "bridge",
+            Self::Silo => "silo",
+        }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Tenants {
     /// Onboard a tenant
@@ -314,6 +339,19 @@ pub(crate) enum Tenants {
         /// Its tier
         #[arg(long, default_value = "free")]
         tier: String,
+        /// Where its data is, for ever
+        #[arg(long, value_enum, default_value_t = Home::Pool)]
+        isolation: Home,
+        /// Its own table (bridge): the name of the stack's table, a hyphen, and more
+        #[arg(
+            long,
+            required_if_eq("isolation", "bridge"),
+            conflicts_with = "endpoint"
+        )]
+        table: Option<String>,
+        /// Where its own stack answers (silo)
+        #[arg(long, required_if_eq("isolation", "silo"))]
+        endpoint: Option<String>,
     },
     /// List tenants
     Ls {

@@ -16,9 +16,19 @@ pub(crate) const TENANTS: &str = "/v1/admin/tenants";
 
 pub(crate) async fn tenants(client: &Client, command: Tenants) -> Result<ExitCode, Failure> {
     match command {
-        Tenants::Create { id, name, tier } => {
+        Tenants::Create {
+            id,
+            name,
+            tier,
+            isolation,
+            table,
+            endpoint,
+        } => {
             let name = name.unwrap_or_else(|| id.clone());
-            let body = json!({"id": id, "name": name, "tier": tier});
+            let mut whither = Map::from_iter([("mode".to_owned(), json!(isolation.as_str()))]);
+            whither.extend(table.map(|table| ("table".to_owned(), json!(table))));
+            whither.extend(endpoint.map(|endpoint| ("endpoint".to_owned(), json!(endpoint))));
+            let body = json!({"id": id, "name": name, "tier": tier, "isolation": whither});
             let request = client.request(Method::POST, TENANTS).json(&body);
             show(&client.json(request).await?);
         }
@@ -27,11 +37,11 @@ pub(crate) async fn tenants(client: &Client, command: Tenants) -> Result<ExitCod
             list(
                 &page,
                 json,
-                &["TENANT", "TIER", "STANDING", "NAME"],
+                &["TENANT", "TIER", "STANDING", "ISOLATION", "NAME"],
                 |tenant| {
-                    ["id", "tier", "standing", "name"]
-                        .map(|name| text(tenant, name))
-                        .into()
+                    let of = |name| text(tenant, name);
+                    let isolation = text(&tenant["isolation"], "mode");
+                    vec![of("id"), of("tier"), of("standing"), isolation, of("name")]
                 },
             );
         }

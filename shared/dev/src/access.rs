@@ -29,6 +29,8 @@ pub(crate) fn key_of(function: &str) -> String {
 /// alone.
 pub(crate) fn arrange(iam: &Iam) {
     let table = format!("table/{TABLE}");
+    // The tables that tenants have for themselves, with their indexes: in policies `*` stands for slashes too.
+    let own = format!("{table}-*");
     let list = format!("{table}/index/list");
     let watch = format!("{table}/index/watch");
     let objects = format!("{BUCKET}/{OBJECTS}");
@@ -44,7 +46,7 @@ pub(crate) fn arrange(iam: &Iam) {
     iam.role(
         TENANT_ROLE,
         Policy::new([
-            Statement::new(&items, &[&table]).leading(&[OWN]),
+            Statement::new(&items, &[&table, &own]).leading(&[OWN]),
             Statement::new(&["dynamodb:Query"], &[&list]).leading(&[OWN]),
             Statement::new(&record, &[&table]).leading(&[RECORD]),
             Statement::new(&["s3:GetObject", "s3:PutObject"], &[&objects]),
@@ -62,17 +64,19 @@ pub(crate) fn arrange(iam: &Iam) {
         iam.restrict(&key_of(function), Policy::default());
     }
     let any_object = format!("{BUCKET}/tenants/*");
+    let describe = ["dynamodb:DescribeTable", "dynamodb:DescribeTimeToLive"];
     let admin = [
-        Statement::new(&items, &[&table]),
+        Statement::new(&items, &[&table, &own]),
         Statement::new(&["dynamodb:Query"], &[&list]),
+        Statement::new(&describe, &[&own]),
         Statement::new(&["s3:GetObject"], &[&any_object]),
     ];
     iam.restrict(&key_of("admin"), Policy::new(admin));
     let archive = format!("{AUDIT_BUCKET}/tenants/*");
     let exports = format!("{BUCKET}/exports/*");
     let janitor = [
-        Statement::new(&items, &[&table]),
-        Statement::new(&["dynamodb:Scan"], &[&table]),
+        Statement::new(&items, &[&table, &own]),
+        Statement::new(&["dynamodb:Scan"], &[&table, &own]),
         Statement::new(&["dynamodb:Query"], &[&list, &watch]),
         Statement::new(&["s3:ListBucket"], &[BUCKET]),
         Statement::new(&["s3:DeleteObject", "s3:GetObject"], &[&any_object]),
@@ -85,6 +89,6 @@ pub(crate) fn arrange(iam: &Iam) {
         "dynamodb:PutItem",
         "dynamodb:UpdateItem",
     ];
-    let relay = [Statement::new(&counts, &[&table])];
+    let relay = [Statement::new(&counts, &[&table, &own])];
     iam.restrict(&key_of("relay"), Policy::new(relay));
 }

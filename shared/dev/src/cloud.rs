@@ -10,6 +10,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use axum::Router;
+use domain::tenant::Isolation as Home;
 use engine::tools::{self, Tools};
 use engine::{Clock, Engine, Platform};
 use gateway::{Gateway, Prices};
@@ -81,6 +82,8 @@ pub struct CloudConfig {
     pub bridge: Option<Bridge>,
     /// How tenants' work is kept apart.
     pub isolation: Isolation,
+    /// Tables that tenants may have for themselves, by name (template: `bridge.yaml`, once for each).
+    pub tenant_tables: Vec<String>,
 }
 
 /// The stand-ins of every AWS service that the platform uses. A clone shares all of them.
@@ -167,6 +170,19 @@ impl Cloud {
             .provision()
             .await
             .context("making the table and the bucket")?;
+        for table in &config.tenant_tables {
+            let named = Home::Bridge {
+                table: table.clone(),
+            };
+            named
+                .check(TABLE)
+                .map_err(|error| anyhow::anyhow!("the table `{table}` {}", error.detail))?;
+            cloud
+                .store()
+                .provision_table(table)
+                .await
+                .with_context(|| format!("making the table `{table}`"))?;
+        }
         cloud
             .archive()
             .provision()

@@ -1,13 +1,15 @@
 //! Closing a tenant: export, deletion, and the proof that nothing of it remains. What is done next, as a function of what
 //! was done.
 //!
-//! A closing goes in passes. Each pass looks at the whole table and at every object of the tenant, and exports what it finds;
+//! A closing goes in passes. Each pass looks at the whole table (and at the tenant's own one, if it has one) and at every object
+//! of the tenant, and exports what it finds;
 //! then exactly what was exported is deleted. What changed in between, or was written later, is left for the next pass. A
 //! pass that finds nothing is the proof, if it began when every process was over that could still write for the tenant.
 
 use serde::{Deserialize, Serialize};
 
 use crate::id::TenantId;
+use crate::tenant::{Isolation, Tenant};
 use crate::time::At;
 
 /// How long after the request and after the last deletion somebody may still write for the tenant, in milliseconds: the
@@ -43,6 +45,9 @@ pub struct Part {
     pub bytes: u64,
     /// Its SHA-256, hexadecimal.
     pub sha256: String,
+    /// The tenant's own table, if its items stood there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<String>,
 }
 
 /// The list of all parts of an export: an object beside them.
@@ -58,7 +63,10 @@ pub struct Manifest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Place {
-    /// In the table, behind this key (partition, sort), or at its beginning.
+    /// In the tenant's own table of this name, behind this key (partition, sort), or at its beginning. After it comes the
+    /// stack's, which knows where a tenant's items are as long as there are any.
+    Own(String, Option<(String, String)>),
+    /// In the stack's table, likewise.
     Table(Option<(String, String)>),
     /// In the bucket, behind the object of this name, or at its beginning.
     Bucket(Option<String>),
@@ -100,6 +108,9 @@ pub struct Closing {
     pub tenant: TenantId,
     /// What people called it.
     pub name: String,
+    /// Where its data is: its record does not last as long as its closing.
+    #[serde(default, skip_serializing_if = "Isolation::is_pool")]
+    pub isolation: Isolation,
     /// Names this closing among those of the tenant, of which all but the last were taken back.
     pub id: String,
     /// Who asked for it.
@@ -136,10 +147,11 @@ pub struct Closing {
 impl Closing {
     /// A closing as it is asked for.
     #[must_use]
-    pub fn new(tenant: TenantId, name: &str, by: &str, now: At) -> Self {
+    pub fn new(tenant: &Tenant, by: &str, now: At) -> Self {
         Self {
-            tenant,
-            name: name.to_owned(),
+            tenant: tenant.id.clone(),
+            name: tenant.name.clone(),
+            isolation: tenant.isolation.clone(),
             id: format!("{:013}", now.0),
             by: by.to_owned(),
             requested_at: now,
@@ -260,8 +272,9 @@ impl Closing {
     #[must_use]
     pub fn begin_pass(mut self) -> Self {
         self.passes += 1;
+        let own = self.isolation.own_table();
         self.phase = Phase::Reading {
-            place: Place::Table(None),
+            place: own.map_or(Place::Table(None), |own| Place::Own(own.to_owned(), None)),
             found: 0,
         };
         self
@@ -322,7 +335,8 @@ mod tests {
     const NOW: At = At(1_700_000_000_000);
 
     fn asked() -> Closing {
-        Closing::new(TenantId::parse("acme").unwrap(), "Acme", "operator:1", NOW)
+        let acme = TenantId::parse("acme").unwrap();
+        Closing::new(&Tenant::new(acme, "Acme", "free", NOW), "operator:1", NOW)
     }
 
     fn part(number: u64, items: u64) -> Part {
@@ -331,6 +345,7 @@ mod tests {
             counts: Counts { items, objects: 0 },
             bytes: 10,
             sha256: "ab".to_owned(),
+            table: None,
         }
     }
 

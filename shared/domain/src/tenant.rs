@@ -1,5 +1,7 @@
 //! Tenants: who pays, and what holds for them.
 
+mod isolation;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +10,8 @@ use crate::budget::{Budget, Node};
 use crate::id::TenantId;
 use crate::tier::{self, Limits, Overrides, Window};
 use crate::time::At;
+
+pub use isolation::Isolation;
 
 /// Whether a tenant's runs go on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +35,9 @@ pub struct Tenant {
     pub name: String,
     /// Its tier, see [`tier::all`].
     pub tier: String,
+    /// Where its data is.
+    #[serde(default, skip_serializing_if = "Isolation::is_pool")]
+    pub isolation: Isolation,
     /// Whether its runs go on.
     #[serde(default)]
     pub standing: Standing,
@@ -49,13 +56,14 @@ pub struct Tenant {
 }
 
 impl Tenant {
-    /// A tenant as it is onboarded: active, with the limits of its tier and no budget.
+    /// A tenant as it is onboarded: in the stack's table, active, with the limits of its tier and no budget.
     #[must_use]
     pub fn new(id: TenantId, name: &str, tier: &str, now: At) -> Self {
         Self {
             id,
             name: name.to_owned(),
             tier: tier.to_owned(),
+            isolation: Isolation::Pool,
             standing: Standing::Active,
             overrides: Overrides::default(),
             budgets: BTreeMap::new(),
@@ -118,5 +126,44 @@ mod tests {
         assert_eq!(tenant.budgets_of(&node)[0].limit, 5);
         let again: Tenant = serde_json::from_str(&serde_json::to_string(&tenant).unwrap()).unwrap();
         assert_eq!(again, tenant);
+    }
+
+    #[test]
+    fn where_a_tenants_data_is_reads_back_and_old_records_say_the_pool() {
+        let mut tenant = Tenant::new(TenantId::parse("acme").unwrap(), "Acme", "free", At(1));
+        assert!(
+            !serde_json::to_string(&tenant)
+                .unwrap()
+                .contains("isolation")
+        );
+        for (json, isolation) in [
+            (r#"{"mode":"pool"}"#, Isolation::Pool),
+            (
+                r#"{"mode":"bridge","table":"skein-acme"}"#,
+                Isolation::Bridge {
+                    table: "skein-acme".to_owned(),
+                },
+            ),
+            (
+                r#"{"mode":"silo","endpoint":"https://acme.example"}"#,
+                Isolation::Silo {
+                    endpoint: "https://acme.example".to_owned(),
+                },
+            ),
+        ] {
+            let read: Isolation = serde_json::from_str(json).unwrap();
+            assert_eq!(read, isolation);
+            tenant.isolation = isolation;
+            let stored = serde_json::to_string(&tenant).unwrap();
+            assert_eq!(serde_json::from_str::<Tenant>(&stored).unwrap(), tenant);
+        }
+        for wrong in [
+            r#"{"mode":"bridge"}"#,
+            r#"{"mode":"pool","table":"x"}"#,
+            r#"{"mode":"own"}"#,
+            r#"{"table":"x"}"#,
+        ] {
+            assert!(serde_json::from_str::<Isolation>(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -135,6 +135,8 @@ impl Engine {
         }
         Ok(match tenant {
             None => Err(Refusal::NoTenant),
+            // Its runs are in a stack of its own.
+            Some(tenant) if tenant.isolation.endpoint().is_some() => Err(Refusal::NoTenant),
             Some(tenant) if !tenant.is_active() => Err(Refusal::Suspended),
             Some(tenant) => {
                 let line = self.turnstile.believes_in_line(&new.tenant);

@@ -60,7 +60,7 @@ impl Engine {
                 updated_at: now,
                 ..old.clone()
             };
-            let closing = Closing::new(id.clone(), &old.name, by, now);
+            let closing = Closing::new(&old, by, now);
             let stored = self.store.close_tenant(&new, &old, &closing);
             match Box::pin(stored).await {
                 Ok(()) => {

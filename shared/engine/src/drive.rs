@@ -119,11 +119,11 @@ impl Engine {
                 None,
                 1,
             )),
-            None => self
-                .store
-                .load(&work.tenant, &work.run)
-                .await?
-                .map(|loaded| (loaded.state, loaded.lease, loaded.tail)),
+            None => {
+                self.meet(&work.tenant).await?;
+                let loaded = self.store.load(&work.tenant, &work.run).await?;
+                loaded.map(|loaded| (loaded.state, loaded.lease, loaded.tail))
+            }
         };
         let Some((state, lease, tail)) = loaded else {
             return Ok(Outcome::Missing);

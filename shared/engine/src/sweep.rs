@@ -14,7 +14,7 @@ use domain::run::{LEASE_MS, Lane, ParkReason, Status};
 use domain::time::At;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use queue::{RunMessage, SweepMessage};
-use store::{Sight, WATCH_SHARDS};
+use store::{Sight, Store, WATCH_SHARDS};
 
 use crate::{Engine, Error};
 
@@ -29,8 +29,10 @@ const ASK: Duration = Duration::from_secs(1);
 const PATIENCE_MS: u64 = 30_000;
 /// Most runs of one shard that one sweep looks at; the next one follows at once.
 const MOST_PER_SHARD: u32 = 250;
-/// Runs that are looked at at the same time.
+/// Runs of one shard that are looked at at the same time.
 const AT_ONCE: usize = 16;
+/// Shards that are looked at at the same time.
+const SHARDS_AT_ONCE: usize = 4;
 
 /// What a sweep did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,6 +52,16 @@ struct Look {
     next: At,
     /// Whether it is to be sent to a driver.
     is_silent: bool,
+}
+
+/// What a look at the runs of one shard came to.
+struct Shard {
+    /// Runs whose time to be looked at had come.
+    due: usize,
+    /// Those of them that nobody else looks at.
+    looks: Vec<Look>,
+    /// When the next one of the others is to be looked at.
+    later: Option<At>,
 }
 
 /// The slots for which this process has asked for a sweep.
@@ -123,7 +135,8 @@ impl Engine {
 
     /// Sends every run to a driver on which nobody is at work though somebody should be: a message that was never sent or
     /// whose process died, a driver without a queue message, a worker. A run that needs nothing answers the message with
-    /// nothing; one that cannot be read is passed over, so that it stops no other.
+    /// nothing; one that cannot be read is passed over, so that it stops no other; what fails in one table is
+    /// told when the others are done.
     ///
     /// # Errors
     /// [`Error`] when the table or a queue fails; what was woken until then stays woken.
@@ -133,21 +146,31 @@ impl Engine {
         let mut next = None::<At>;
         let mut woken: BTreeMap<Lane, Vec<RunMessage>> = BTreeMap::new();
         let mut lines = HashSet::new();
-        for shard in 0..WATCH_SHARDS {
-            let ahead = now.plus_ms(HORIZON_MS);
-            let mut watched = self.store.watched(shard, ahead, MOST_PER_SHARD).await?;
-            let later = watched.split_off(watched.partition_point(|(_, _, at)| *at <= now));
-            let is_rest_due = later.is_empty() && watched.len() >= MOST_PER_SHARD as usize;
-            let nexts = later.first().map(|(_, _, at)| *at);
-            next = earlier(next, nexts.or(is_rest_due.then_some(now)));
-            swept.due += watched.len();
-            // Collected first: a closure within the stream would not be general enough for a future that is spawned.
-            let looks: Vec<_> = watched
-                .into_iter()
-                .map(|(tenant, run, from)| Box::pin(self.look(tenant, run, from, now)))
-                .collect();
-            let looks: Vec<_> = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
-            for look in looks.into_iter().flatten() {
+        let tables = self.store.tables().await?;
+        let shards = tables
+            .iter()
+            .flat_map(|table| (0..WATCH_SHARDS).map(move |shard| (table, shard)));
+        // Collected first: a closure within the stream would not be general enough for a future that is spawned.
+        let shards: Vec<_> = shards
+            .map(|(table, shard)| Box::pin(look_at(table, shard, now)))
+            .collect();
+        let mut shards = stream::iter(shards).buffered(SHARDS_AT_ONCE).enumerate();
+        let mut failed = None;
+        while let Some((number, shard)) = shards.next().await {
+            let Shard { due, looks, later } = match shard {
+                Ok(shard) => shard,
+                Err(error) => {
+                    tracing::error!(error = %telemetry::chain(&error), "a shard of a table was not swept");
+                    // Of a table that its tenant lost, nothing is to be hoped.
+                    let is_stacks = number < usize::from(WATCH_SHARDS);
+                    let counts = is_stacks || error.is_transient();
+                    failed = failed.or(Some(error).filter(|_| counts));
+                    continue;
+                }
+            };
+            next = earlier(next, later);
+            swept.due += due;
+            for look in looks {
                 next = earlier(next, Some(look.next));
                 let head = &look.sight.head;
                 // Whoever stands in line needs a place and no driver; one of them is enough to see whether there is one.
@@ -170,49 +193,69 @@ impl Engine {
         if let Some(next) = next {
             self.expect_sweep(next).await;
         }
-        Ok(swept)
+        failed.map_or(Ok(swept), Err)
     }
+}
 
-    /// Looks at one run, which is watched at `from`, and says when it is looked at next; none when somebody else does, or
-    /// there is nothing to look at.
-    async fn look(
-        &self,
-        tenant: TenantId,
-        run: RunId,
-        from: At,
-        now: At,
-    ) -> Result<Option<Look>, Error> {
-        let sight = match self.store.sight(&tenant, &run).await {
-            Ok(Some(sight)) => sight,
-            Ok(None) => return Ok(None),
-            Err(error) if error.is_transient() => return Err(error.into()),
-            Err(error) => {
-                tracing::error!(
-                    tenant.id = %tenant,
-                    run.id = %run,
-                    error = %telemetry::chain(&error),
-                    "a run that should be looked at cannot be read"
-                );
-                return Ok(None);
-            }
-        };
-        let alive_until = sight.seen_at.plus_ms(LEASE_MS);
-        let is_silent = now >= alive_until || !is_at_work(&sight);
-        let next = if is_silent {
-            now.plus_ms(now.since_ms(sight.seen_at).max(PATIENCE_MS))
-        } else {
-            alive_until
-        };
-        let status = sight.head.status;
-        let postponed = self.store.postpone(&tenant, &run, status, from, next);
-        Ok(postponed.await?.then_some(Look {
-            tenant,
-            run,
-            sight,
-            next,
-            is_silent,
-        }))
-    }
+/// Looks at the runs of one shard of a table that are due.
+async fn look_at(table: &Store, shard: u8, now: At) -> Result<Shard, Error> {
+    let ahead = now.plus_ms(HORIZON_MS);
+    let mut watched = table.watched(shard, ahead, MOST_PER_SHARD).await?;
+    let later = watched.split_off(watched.partition_point(|(_, _, at)| *at <= now));
+    let is_rest_due = later.is_empty() && watched.len() >= MOST_PER_SHARD as usize;
+    let later = later.first().map(|(_, _, at)| *at);
+    let due = watched.len();
+    let looks: Vec<_> = watched
+        .into_iter()
+        .map(|(tenant, run, from)| Box::pin(look(table, tenant, run, from, now)))
+        .collect();
+    let looks: Vec<_> = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
+    Ok(Shard {
+        due,
+        looks: looks.into_iter().flatten().collect(),
+        later: later.or(is_rest_due.then_some(now)),
+    })
+}
+
+/// Looks at one run, which is watched at `from`, and says when it is looked at next; none when somebody else does, or
+/// there is nothing to look at.
+async fn look(
+    store: &Store,
+    tenant: TenantId,
+    run: RunId,
+    from: At,
+    now: At,
+) -> Result<Option<Look>, Error> {
+    let sight = match store.sight(&tenant, &run).await {
+        Ok(Some(sight)) => sight,
+        Ok(None) => return Ok(None),
+        Err(error) if error.is_transient() => return Err(error.into()),
+        Err(error) => {
+            tracing::error!(
+                tenant.id = %tenant,
+                run.id = %run,
+                error = %telemetry::chain(&error),
+                "a run that should be looked at cannot be read"
+            );
+            return Ok(None);
+        }
+    };
+    let alive_until = sight.seen_at.plus_ms(LEASE_MS);
+    let is_silent = now >= alive_until || !is_at_work(&sight);
+    let next = if is_silent {
+        now.plus_ms(now.since_ms(sight.seen_at).max(PATIENCE_MS))
+    } else {
+        alive_until
+    };
+    let status = sight.head.status;
+    let postponed = store.postpone(&tenant, &run, status, from, next);
+    Ok(postponed.await?.then_some(Look {
+        tenant,
+        run,
+        sight,
+        next,
+        is_silent,
+    }))
 }
 
 /// Whether somebody should be at work on the run, whose claim tells whether anybody is.

@@ -48,6 +48,14 @@ impl Engine {
         Ok(self.tenants.0.get(id, self.now(), read).await?)
     }
 
+    /// Reads a tenant's settings first where the store would read the same record only to learn in which table the rest is.
+    pub(crate) async fn meet(&self, id: &TenantId) -> Result<(), Error> {
+        if !self.store.has_met(id) {
+            self.tenant(id).await?;
+        }
+        Ok(())
+    }
+
     /// Stores a tenant, new or in place of exactly `old`, and has its runs do what it says now.
     ///
     /// # Errors

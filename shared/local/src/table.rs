@@ -190,12 +190,15 @@ async fn answer(State(table): State<Table>, headers: HeaderMap, body: Bytes) -> 
     // lock, and handing it to a blocking thread halved what one client alone gets and gained
     // nothing for sixteen.
     let (status, body) = match dispatch(&table.database, operation, &body) {
-        Ok(answer) => {
-            if let Some(changes) = &table.changes {
+        Ok(answer) => match &table.changes {
+            // Whatever was asked for when the table was made: see above.
+            Some(_) if operation == "DescribeTable" => (StatusCode::OK, with_stream(&answer)),
+            Some(changes) => {
                 changes.take(operation, &body);
+                (StatusCode::OK, answer)
             }
-            (StatusCode::OK, answer)
-        }
+            None => (StatusCode::OK, answer),
+        },
         Err(error) => {
             let status = StatusCode::from_u16(error.status_code());
             (status.unwrap_or(StatusCode::BAD_REQUEST), error.to_json())
@@ -256,6 +259,16 @@ fn without_stream(body: &[u8]) -> Vec<u8> {
     };
     request.remove("StreamSpecification");
     Value::Object(request).to_string().into_bytes()
+}
+
+/// What a table says of itself where its changes are told.
+fn with_stream(answer: &str) -> String {
+    let Ok(mut answer) = serde_json::from_str::<Value>(answer) else {
+        return answer.to_owned();
+    };
+    answer["Table"]["StreamSpecification"] =
+        serde_json::json!({"StreamEnabled": true, "StreamViewType": "NEW_AND_OLD_IMAGES"});
+    answer.to_string()
 }
 
 /// The engine marks the class of an error at the head of serde's message; no mark may go out.

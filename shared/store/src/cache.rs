@@ -1,5 +1,6 @@
 //! What a process remembers of what it read: bounded, for a time, and read once however many ask at once.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -128,6 +129,16 @@ impl<K: Clone + Eq + Hash, V> Cache<K, V> {
             let _forgotten = guard.insert(self.entry(answer.clone(), now));
         }
         answer
+    }
+
+    /// What is remembered and believed for ever.
+    pub(crate) fn known<Q>(&self, key: &Q) -> Option<Arc<V>>
+    where
+        Q: Hash + Eq + ?Sized,
+        K: Borrow<Q>,
+    {
+        let entry = self.entries.get(key).filter(|_| self.lifetime.is_none())?;
+        entry.answer.ok().flatten()
     }
 
     /// Remembers what was just written.

@@ -1,7 +1,8 @@
 //! Closings: everything of a tenant is found, exported and deleted. What is done when stands in [`domain::closing`].
 //!
-//! No index knows of all that a tenant has, and one would cost a write for each item. So a pass reads the whole table,
-//! strongly consistent: a read unit for each 4 KiB of it, whosever they are, twice at least for each closing.
+//! No index knows of all that a tenant has, and one would cost a write for each item. So a pass reads the whole table, and
+//! the tenant's own one, strongly consistent: a read unit for each 4 KiB of it, whosever they are, twice at least for each
+//! closing.
 //! **Invariant:** an item is deleted only as it was exported. The condition of each deletion is what the export holds, which is
 //! read back and must have the hash that was noted; an item that changed since stays, and the next pass finds it.
 
@@ -55,6 +56,8 @@ pub struct Holdings {
     lines: String,
     /// How much it is.
     pub counts: Counts,
+    /// The tenant's own table, if these items stand there.
+    table: Option<String>,
     /// Where the pass goes on.
     pub next: Place,
     /// Whether the head of a run was among it that has not ended.
@@ -72,6 +75,7 @@ impl Holdings {
         Self {
             lines: String::new(),
             counts: Counts::default(),
+            table: None,
             next,
             unfinished: false,
         }
@@ -172,24 +176,30 @@ impl Store {
         Err(Error::conflict("PutItem"))
     }
 
-    /// What a tenant has from `place` on, as far as it is found in some pages of the table or makes a part of an export.
+    /// What a tenant has from `place` on, as far as it is found in some pages of a table or makes a part of an export.
     ///
     /// # Errors
     /// Those of the table and the bucket; [`Error::Corrupt`] when something has a shape that none of ours has.
     pub async fn holdings(&self, tenant: &TenantId, place: &Place) -> Result<Holdings, Error> {
         match place {
-            Place::Table(after) => self.items_of(tenant, after.as_ref()).await,
+            Place::Own(table, after) => self.items_of(tenant, Some(table), after.as_ref()).await,
+            Place::Table(after) => self.items_of(tenant, None, after.as_ref()).await,
             Place::Bucket(after) => self.objects_of(tenant, after.as_deref()).await,
             Place::End => Ok(Holdings::none(Place::End)),
         }
     }
 
+    /// Those in the tenant's own table, if one is named, else in the stack's.
     async fn items_of(
         &self,
         tenant: &TenantId,
+        own_table: Option<&str>,
         after: Option<&(String, String)>,
     ) -> Result<Holdings, Error> {
-        let mut found = Holdings::none(Place::Bucket(None));
+        let behind = own_table.map_or(Place::Bucket(None), |_| Place::Table(None));
+        let mut found = Holdings::none(behind.clone());
+        found.table = own_table.map(str::to_owned);
+        let table = self.table_named(own_table);
         let mut start = after.map(|(pk, sk)| {
             let key = [("pk", pk), ("sk", sk)];
             Item::from(key.map(|(name, value)| (name.to_owned(), text(value))))
@@ -199,7 +209,7 @@ impl Store {
             let request = self
                 .table()
                 .scan()
-                .table_name(&self.inner.config.table)
+                .table_name(&*table)
                 .consistent_read(true)
                 .set_exclusive_start_key(start)
                 .filter_expression("pk = :own OR begins_with(pk, :below) OR tenant = :tenant")
@@ -219,11 +229,14 @@ impl Store {
             }
             start = page.last_evaluated_key;
             let Some(next) = &start else {
-                found.next = Place::Bucket(None);
+                found.next = behind;
                 return Ok(found);
             };
             let key = (next.text("pk")?.to_owned(), next.text("sk")?.to_owned());
-            found.next = Place::Table(Some(key));
+            found.next = match own_table {
+                Some(own) => Place::Own(own.to_owned(), Some(key)),
+                None => Place::Table(Some(key)),
+            };
             if found.lines.len() >= PART_BYTES {
                 break;
             }
@@ -268,6 +281,7 @@ impl Store {
             counts: holdings.counts,
             bytes: holdings.lines.len() as u64,
             sha256: hex(&Sha256::digest(&holdings.lines)),
+            table: holdings.table,
         };
         let name = key::export(&closing.tenant, &closing.id, &name_of(&part));
         self.put_whole(&name, holdings.lines).await?;
@@ -359,10 +373,12 @@ impl Store {
             }
         }
         drop(bytes);
+        // Where they were found, not where they should stand: a proof counts what is there.
+        let table = self.table_named(part.table.as_deref());
         // Collected first: a closure within the stream would not be general enough for a future that is spawned.
         let gone: Vec<_> = items
             .into_iter()
-            .map(|item| Box::pin(self.delete_as_exported(item)))
+            .map(|item| Box::pin(self.delete_as_exported(&table, item)))
             .collect();
         let gone = stream::iter(gone).buffer_unordered(AT_ONCE);
         let gone: Vec<bool> = gone.try_collect().await?;
@@ -377,11 +393,11 @@ impl Store {
     }
 
     /// Deletes an item if it is exactly this one. False when it has changed.
-    async fn delete_as_exported(&self, mut item: Item) -> Result<bool, Error> {
+    async fn delete_as_exported(&self, table: &str, mut item: Item) -> Result<bool, Error> {
         let mut request = self
             .table()
             .delete_item()
-            .table_name(&self.inner.config.table)
+            .table_name(table)
             .set_return_consumed_capacity(self.capacity())
             .return_values_on_condition_check_failure(OnFailure::None);
         for name in ["pk", "sk"] {

@@ -36,6 +36,9 @@ pub enum Error {
     /// The text cannot be the subject or the name of a rate limit.
     #[error("a rate limit counts under 1 to 64 letters, digits and hyphens")]
     BadLimit,
+    /// The table that a tenant is to have for itself cannot be that: why.
+    #[error("the table of a tenant's own {0}")]
+    Unfit(String),
     /// What is stored cannot be read.
     #[error("the item {key} cannot be read: {what}")]
     Corrupt {
@@ -102,6 +105,7 @@ impl Error {
             | Self::BadCursor
             | Self::ExpiredCursor
             | Self::BadLimit
+            | Self::Unfit(_)
             | Self::Corrupt { .. }
             | Self::Tampered { .. }
             | Self::Refused { .. } => false,

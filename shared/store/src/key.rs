@@ -174,6 +174,11 @@ impl Key {
         Self::new("PING".to_owned(), "PING".to_owned())
     }
 
+    /// The note that a tenant has this table for itself.
+    pub(crate) fn bridge(table: &str) -> Self {
+        Self::new(BRIDGES.to_owned(), table.to_owned())
+    }
+
     fn new(pk: String, sk: String) -> Self {
         Self { pk, sk }
     }
@@ -192,6 +197,31 @@ impl Key {
 
     pub(crate) fn into_parts(self) -> (String, String) {
         (self.pk, self.sk)
+    }
+}
+
+/// The partition that names the tables which tenants have for themselves.
+pub(crate) const BRIDGES: &str = "BRIDGES";
+
+/// Whose items a partition holds.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Owner<'a> {
+    /// A tenant's, which may have a table of its own.
+    Tenant(&'a str),
+    /// The stack's: records of tenants, their keys, closings.
+    Stack,
+    /// All tenants' whose items stand in the same table: what is due.
+    Table,
+}
+
+/// Whose items the partition `pk` holds, of the table or of an index.
+pub(crate) fn owner(pk: &str) -> Owner<'_> {
+    match pk.strip_prefix("T#").and_then(|rest| rest.split_once('#')) {
+        // The list of a tenant's keys stands where the keys do.
+        Some((_, "KEYS")) => Owner::Stack,
+        Some((tenant, _)) => Owner::Tenant(tenant),
+        None if pk == TRAILS || pk.starts_with(WATCH) => Owner::Table,
+        None => Owner::Stack,
     }
 }
 
@@ -294,8 +324,11 @@ pub(crate) fn watch(run: &RunId) -> String {
     watch_partition(shard(run, WATCH_SHARDS))
 }
 
+/// What the partitions of `watch` that hold runs begin with.
+const WATCH: &str = "WATCH#";
+
 pub(crate) fn watch_partition(shard: u8) -> String {
-    format!("WATCH#{shard}")
+    format!("{WATCH}{shard}")
 }
 
 /// A run's place in `watch`: by the instant at which it is looked at.

@@ -18,6 +18,7 @@ mod claim;
 mod closing;
 mod cursor;
 mod error;
+mod home;
 mod item;
 mod key;
 mod ledger;
@@ -75,7 +76,7 @@ const VERSIONS: u32 = 1_000;
 /// Where things are kept, and how.
 #[derive(Clone)]
 pub struct Config {
-    /// Name of the table.
+    /// Name of the stack's table; tables that tenants have for themselves are called so with a hyphen and more.
     pub table: String,
     /// Name of the bucket for payloads over 64 KiB.
     pub bucket: String,
@@ -135,6 +136,8 @@ pub struct Store {
     accesses: Option<Arc<Accesses>>,
     /// The tenant whose credentials `access` has.
     bound_to: Option<TenantId>,
+    /// The table that tenants' items stand in, where that need not be asked.
+    settled_in: Option<Arc<String>>,
     meter: Arc<meter::Meter>,
     /// Who makes the changes that the audit trail tells of.
     actor: Option<audit::Actor>,
@@ -142,6 +145,9 @@ pub struct Store {
 
 struct Inner {
     config: Config,
+    /// The stack's table.
+    table: Arc<String>,
+    homes: home::Homes,
     versions: Cache<Key, AgentVersion>,
     latest: Cache<Key, Latest>,
     crowds: Crowds,
@@ -170,6 +176,8 @@ impl Store {
         let accesses = Accesses::new(&access, aws, &config);
         Self {
             inner: Arc::new(Inner {
+                table: Arc::new(config.table.clone()),
+                homes: home::Homes::new(),
                 config,
                 versions,
                 latest: Cache::of_changing(VERSIONS, BELIEVED),
@@ -178,6 +186,7 @@ impl Store {
             access: Arc::new(access),
             accesses: accesses.map(Arc::new),
             bound_to: None,
+            settled_in: None,
             meter: Arc::default(),
             actor: None,
         }

@@ -126,6 +126,7 @@ impl Store {
     async fn take_tokens(&self, key: &Key, window: u64, tokens: u64) -> Result<Updated, Error> {
         let request = self
             .counter(key)
+            .await?
             .update_expression(TAKE)
             .condition_expression(TAKE_IF)
             .expression_attribute_values(":w", number(window))
@@ -144,6 +145,7 @@ impl Store {
         let gone_s = (ends_at(limit, window).0 / 1_000).saturating_add(KEPT_S);
         let request = self
             .counter(key)
+            .await?
             .update_expression(OPEN)
             .condition_expression(OPEN_IF)
             .expression_attribute_names("#ttl", "ttl")
@@ -153,16 +155,15 @@ impl Store {
         self.update_counter(request).await
     }
 
-    fn counter(&self, key: &Key) -> UpdateItemFluentBuilder {
-        self.access
-            .table
-            .update_item()
-            .table_name(&self.inner.config.table)
+    async fn counter(&self, key: &Key) -> Result<UpdateItemFluentBuilder, Error> {
+        let table = self.table_of(key.pk()).await?;
+        let request = self.access.table.update_item().table_name(&*table);
+        Ok(request
             .key("pk", text(key.pk()))
             .key("sk", text(key.sk()))
             .return_values(ReturnValue::UpdatedNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .set_return_consumed_capacity(self.capacity())
+            .set_return_consumed_capacity(self.capacity()))
     }
 
     async fn update_counter(&self, request: UpdateItemFluentBuilder) -> Result<Updated, Error> {

@@ -12,7 +12,7 @@ use aws_sdk_dynamodb::types::{
     ReturnValuesOnConditionCheckFailure, Select, TransactWriteItem, Update,
 };
 
-use crate::item::{Item, keyed, text};
+use crate::item::{Item, Read, keyed, text};
 use crate::key::Key;
 use crate::{Error, Store};
 
@@ -87,6 +87,14 @@ impl Write {
     /// Removes the item if `condition` holds.
     pub(crate) fn delete_if(key: Key, condition: &'static str) -> Self {
         Self::of(Act::Delete(key), Some(Cow::Borrowed(condition)))
+    }
+
+    /// The partition of its item.
+    fn pk(&self) -> &str {
+        match &self.act {
+            Act::Put(item) => item.find_text("pk").unwrap_or_default(),
+            Act::Update(key, _) | Act::Delete(key) | Act::Check(key) => key.pk(),
+        }
     }
 
     fn of(act: Act, condition: Option<Cow<'static, str>>) -> Self {
@@ -166,12 +174,22 @@ pub(crate) struct Rows {
 
 impl Store {
     pub(crate) async fn get(&self, key: Key, consistent: bool) -> Result<Option<Item>, Error> {
+        let table = self.table_of(key.pk()).await?;
+        self.get_in(&table, key, consistent).await
+    }
+
+    pub(crate) async fn get_in(
+        &self,
+        table: &str,
+        key: Key,
+        consistent: bool,
+    ) -> Result<Option<Item>, Error> {
         let (pk, sk) = key.into_parts();
         let answer = self
             .access
             .table
             .get_item()
-            .table_name(&self.inner.config.table)
+            .table_name(table)
             .key("pk", text(pk))
             .key("sk", text(sk))
             .consistent_read(consistent)
@@ -186,7 +204,7 @@ impl Store {
 
     /// One page of a range.
     pub(crate) async fn query(&self, range: &Range, start: Option<Item>) -> Result<Rows, Error> {
-        let request = self.ask(range).set_exclusive_start_key(start);
+        let request = self.ask(range).await?.set_exclusive_start_key(start);
         let answer = self.answer(request).await?;
         Ok(Rows {
             items: answer.items.unwrap_or_default(),
@@ -196,7 +214,7 @@ impl Store {
 
     /// How many items one page of a range has: read like them, but not sent.
     pub(crate) async fn count(&self, range: &Range) -> Result<u64, Error> {
-        let request = self.ask(range).select(Select::Count);
+        let request = self.ask(range).await?.select(Select::Count);
         let answer = self.answer(request).await?;
         Ok(u64::try_from(answer.count).unwrap_or_default())
     }
@@ -209,17 +227,18 @@ impl Store {
         Ok(answer)
     }
 
-    fn ask(&self, range: &Range) -> QueryFluentBuilder {
+    async fn ask(&self, range: &Range) -> Result<QueryFluentBuilder, Error> {
         let (pk, sk, index) = match range.index {
             None => ("pk", "sk", None),
             Some(Index::List) => ("list_pk", "list_sk", Some("list")),
             Some(Index::Watch) => ("watch_pk", "watch_sk", Some("watch")),
         };
+        let table = self.table_of(&range.pk).await?;
         let request = self
             .access
             .table
             .query()
-            .table_name(&self.inner.config.table)
+            .table_name(&*table)
             .set_index_name(index.map(str::to_owned))
             .expression_attribute_values(":pk", text(&range.pk))
             .scan_index_forward(range.forward)
@@ -227,7 +246,7 @@ impl Store {
             .set_consistent_read(range.consistent.then_some(true))
             .set_return_consumed_capacity(self.capacity());
         let one = |operator: &str| format!("{pk} = :pk AND {sk} {operator} :a");
-        match &range.sort {
+        Ok(match &range.sort {
             Sort::All => request.key_condition_expression(format!("{pk} = :pk")),
             Sort::AtMost(a) => request
                 .key_condition_expression(one("<="))
@@ -242,7 +261,7 @@ impl Store {
                 .key_condition_expression(format!("{pk} = :pk AND {sk} BETWEEN :a AND :b"))
                 .expression_attribute_values(":a", text(a))
                 .expression_attribute_values(":b", text(b)),
-        }
+        })
     }
 
     /// Does one write on its own. What is no put goes as a transaction of one, at twice the price: it is rare.
@@ -250,11 +269,12 @@ impl Store {
         let Act::Put(item) = write.act else {
             return self.transact(vec![write]).await;
         };
+        let table = self.table_of_item(&item).await?;
         let mut request = self
             .access
             .table
             .put_item()
-            .table_name(&self.inner.config.table)
+            .table_name(&*table)
             .set_item(Some(item))
             .set_return_consumed_capacity(self.capacity());
         if let Some(condition) = write.condition {
@@ -291,15 +311,16 @@ impl Store {
     }
 
     pub(crate) async fn transact(&self, writes: Vec<Write>) -> Result<Outcome, Error> {
-        let writes = writes
-            .into_iter()
-            .map(|write| self.transact_item(write))
-            .collect();
+        let mut items = Vec::with_capacity(writes.len());
+        for write in writes {
+            let table = self.table_of(write.pk()).await?;
+            items.push(transact_item(write, &table));
+        }
         let request = self
             .access
             .table
             .transact_write_items()
-            .set_transact_items(Some(writes))
+            .set_transact_items(Some(items))
             .set_return_consumed_capacity(self.capacity());
         let answer = Box::pin(request.send()).await;
         self.meter.add(|consumed| consumed.transactions += 1);
@@ -337,74 +358,6 @@ impl Store {
         }
     }
 
-    fn transact_item(&self, write: Write) -> TransactWriteItem {
-        const ALL_OLD: ReturnValuesOnConditionCheckFailure =
-            ReturnValuesOnConditionCheckFailure::AllOld;
-        let table = &self.inner.config.table;
-        let Write {
-            act,
-            condition,
-            values,
-            name,
-        } = write;
-        let names =
-            name.map(|(placeholder, name)| [(placeholder.to_owned(), name.to_owned())].into());
-        let told = condition.is_some().then_some(ALL_OLD);
-        let condition = condition.map(Cow::into_owned);
-        let values = (!values.is_empty()).then(|| {
-            let values = values.into_iter();
-            values
-                .map(|(name, value)| (name.into_owned(), value))
-                .collect()
-        });
-        let item = TransactWriteItem::builder();
-        match act {
-            Act::Put(put) => {
-                let put = Put::builder()
-                    .table_name(table)
-                    .set_item(Some(put))
-                    .set_condition_expression(condition)
-                    .set_return_values_on_condition_check_failure(told)
-                    .set_expression_attribute_values(values)
-                    .build();
-                item.put(put.expect("a put has a table and an item"))
-            }
-            Act::Update(key, expression) => {
-                let update = Update::builder()
-                    .table_name(table)
-                    .set_key(Some(keyed(key, 0)))
-                    .update_expression(expression)
-                    .set_expression_attribute_names(names)
-                    .set_condition_expression(condition)
-                    .set_return_values_on_condition_check_failure(told)
-                    .set_expression_attribute_values(values)
-                    .build();
-                item.update(update.expect("an update has a table, a key and an expression"))
-            }
-            Act::Delete(key) => {
-                let delete = Delete::builder()
-                    .table_name(table)
-                    .set_key(Some(keyed(key, 0)))
-                    .set_condition_expression(condition)
-                    .set_return_values_on_condition_check_failure(told)
-                    .set_expression_attribute_values(values)
-                    .build();
-                item.delete(delete.expect("a deletion has a table and a key"))
-            }
-            Act::Check(key) => {
-                let check = ConditionCheck::builder()
-                    .table_name(table)
-                    .set_key(Some(keyed(key, 0)))
-                    .set_condition_expression(condition)
-                    .set_return_values_on_condition_check_failure(told)
-                    .set_expression_attribute_values(values)
-                    .build();
-                item.condition_check(check.expect("a check has a table, a key and a condition"))
-            }
-        }
-        .build()
-    }
-
     pub(crate) fn capacity(&self) -> Option<ReturnConsumedCapacity> {
         self.inner
             .config
@@ -423,6 +376,72 @@ impl Store {
             self.meter.add(|consumed| consumed.write_units += units);
         }
     }
+}
+
+fn transact_item(write: Write, table: &str) -> TransactWriteItem {
+    const ALL_OLD: ReturnValuesOnConditionCheckFailure =
+        ReturnValuesOnConditionCheckFailure::AllOld;
+    let Write {
+        act,
+        condition,
+        values,
+        name,
+    } = write;
+    let names = name.map(|(placeholder, name)| [(placeholder.to_owned(), name.to_owned())].into());
+    let told = condition.is_some().then_some(ALL_OLD);
+    let condition = condition.map(Cow::into_owned);
+    let values = (!values.is_empty()).then(|| {
+        let values = values.into_iter();
+        values
+            .map(|(name, value)| (name.into_owned(), value))
+            .collect()
+    });
+    let item = TransactWriteItem::builder();
+    match act {
+        Act::Put(put) => {
+            let put = Put::builder()
+                .table_name(table)
+                .set_item(Some(put))
+                .set_condition_expression(condition)
+                .set_return_values_on_condition_check_failure(told)
+                .set_expression_attribute_values(values)
+                .build();
+            item.put(put.expect("a put has a table and an item"))
+        }
+        Act::Update(key, expression) => {
+            let update = Update::builder()
+                .table_name(table)
+                .set_key(Some(keyed(key, 0)))
+                .update_expression(expression)
+                .set_expression_attribute_names(names)
+                .set_condition_expression(condition)
+                .set_return_values_on_condition_check_failure(told)
+                .set_expression_attribute_values(values)
+                .build();
+            item.update(update.expect("an update has a table, a key and an expression"))
+        }
+        Act::Delete(key) => {
+            let delete = Delete::builder()
+                .table_name(table)
+                .set_key(Some(keyed(key, 0)))
+                .set_condition_expression(condition)
+                .set_return_values_on_condition_check_failure(told)
+                .set_expression_attribute_values(values)
+                .build();
+            item.delete(delete.expect("a deletion has a table and a key"))
+        }
+        Act::Check(key) => {
+            let check = ConditionCheck::builder()
+                .table_name(table)
+                .set_key(Some(keyed(key, 0)))
+                .set_condition_expression(condition)
+                .set_return_values_on_condition_check_failure(told)
+                .set_expression_attribute_values(values)
+                .build();
+            item.condition_check(check.expect("a check has a table, a key and a condition"))
+        }
+    }
+    .build()
 }
 
 /// Waits before a write that met a transaction is tried again: up to 5 ms, doubling to 1.28 s, drawn so that the two do not

@@ -9,19 +9,30 @@ use crate::item::{Read, Set, keyed, number, to_json};
 use crate::key::{Key, TENANTS};
 use crate::list::{MAX_PAGE, Page};
 use crate::table::{ABSENT, Index, Range, Sort, Write};
-use crate::{Error, Store, cursor, ledger};
+use crate::{Error, Store, cursor, home, ledger};
 
 impl Store {
     /// Stores a tenant, new when `old` is none, else in place of exactly `old`; its ledgers follow in the same transaction,
     /// so that whatever was decided under the old settings is refused from here on.
     ///
     /// # Errors
-    /// [`Error::Raced`] when it exists already or did before it was closed, or was changed since `old` was read; those of the
-    /// table.
+    /// [`Error::Raced`] when it exists already or did before it was closed, or was changed since `old` was read;
+    /// [`Error::Unfit`] when it cannot have the table that it is to have for itself, since that is not like the stack's, is
+    /// another tenant's, or is not where its items are; those of the table.
     pub async fn put_tenant(&self, new: &Tenant, old: Option<&Tenant>) -> Result<(), Error> {
-        // Read before, not in the transaction: a closing takes longer than whoever is about to onboard a tenant lives.
-        if old.is_none() && self.closing(&new.id).await?.is_some() {
-            return Err(Error::Raced);
+        if old.is_some_and(|old| old.isolation != new.isolation) {
+            return Err(Error::Unfit("stays as it was onboarded".to_owned()));
+        }
+        if old.is_none() {
+            // Read before, not in the transaction: a closing takes longer than whoever is about to onboard a tenant lives.
+            if self.closing(&new.id).await?.is_some() {
+                return Err(Error::Raced);
+            }
+            let named = new.isolation.check(self.stack_table());
+            named.map_err(|error| Error::Unfit(error.detail))?;
+            if let Some(table) = new.isolation.own_table() {
+                self.examine(table).await?;
+            }
         }
         self.put_tenant_with(new, old, None).await
     }
@@ -49,6 +60,9 @@ impl Store {
         let mut writes = vec![record];
         writes.extend(ledger::settings(old, new));
         writes.extend(more);
+        if old.is_none() {
+            writes.extend(home::bridge(new));
+        }
         let act = Act {
             tenant: &new.id,
             action,
@@ -56,14 +70,20 @@ impl Store {
             state: state_of(new),
             at: new.updated_at,
         };
-        let Err(refusals) = self.transact_audited(&act, &writes).await? else {
+        let store = self.at_home_of(new);
+        let Err(refusals) = store.transact_audited(&act, &writes).await? else {
+            self.learn(new);
             return Ok(());
         };
+        let is_taken = new.isolation.own_table().is_some()
+            && old.is_none()
+            && refusals.last().is_some_and(|refusal| refusal.failed);
         // What stands there may be this very change, whose answer was lost.
         let stored = refusals.into_iter().next().and_then(|refusal| refusal.old);
         let stored = stored.map(|item| item.json::<Tenant>("head"));
         match stored.transpose()? {
             Some(stored) if stored == *new => Ok(()),
+            None if is_taken => Err(Error::Unfit("is another tenant's".to_owned())),
             Some(_) | None => Err(Error::Raced),
         }
     }
@@ -74,7 +94,11 @@ impl Store {
     /// Those of the table.
     pub async fn tenant(&self, id: &TenantId) -> Result<Option<Tenant>, Error> {
         let item = self.get(Key::tenant(id), true).await?;
-        item.map(|item| item.json("head")).transpose()
+        let record = item.map(|item| item.json("head")).transpose()?;
+        if let Some(record) = &record {
+            self.learn(record);
+        }
+        Ok(record)
     }
 
     /// Every tenant by id, at most `limit` (1 to 200). Eventually consistent; for the operator alone.

@@ -1,6 +1,7 @@
 //! The watch index: runs that have not ended, by the instant at which somebody should look whether they are stuck.
 //!
-//! Beside that of audit trails that wait it is the one query over all tenants, for the janitor alone. A run leaves the index
+//! Beside that of audit trails that wait it is the one query over all tenants, for the janitor alone. Each table has its own
+//! index: see [`Store::tables`]. A run leaves the index
 //! with the head that ends it.
 
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
@@ -123,11 +124,12 @@ impl Store {
         to: At,
     ) -> Result<bool, Error> {
         let (pk, sk) = Key::head(tenant, run).into_parts();
+        let table = self.table_of(&pk).await?;
         let request = self
             .access
             .table
             .update_item()
-            .table_name(&self.inner.config.table)
+            .table_name(&*table)
             .key("pk", text(pk))
             .key("sk", text(sk))
             .update_expression("SET watch_sk = :to")

@@ -10,7 +10,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{change, find};
+use super::{change, find, find_here};
 use crate::address::Path;
 use crate::auth::{AdminRead, AdminWrite, As, Operator, RunsRead};
 use crate::body::Body;
@@ -155,7 +155,7 @@ pub(crate) async fn list(
     Path(tenant): Path<TenantId>,
     State(api): State<Api>,
 ) -> Result<Json<List<Account>>, Problem> {
-    accounts(&api, &find(&api, &tenant).await?).await
+    accounts(&api, &find_here(&api, &tenant).await?).await
 }
 
 /// Set the budgets of a tenant, a project or a key

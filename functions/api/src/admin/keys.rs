@@ -158,6 +158,7 @@ async fn find_key(api: &Api, tenant: &TenantId, id: &KeyId) -> Result<ApiKey, Pr
     responses(
         (status = 201, description = "Issued", body = IssuedKey),
         (status = 404, description = "No such tenant", body = schema::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The tenant has a stack of its own, which issues its keys", body = schema::Problem, content_type = "application/problem+json"),
         (status = 422, description = "The body breaks a rule", body = schema::Problem, content_type = "application/problem+json"),
     ),
     security(("key" = ["admin:write"]))

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use domain::budget::{Budget, Node};
 use domain::id::TenantId;
-use domain::tenant::{Standing, Tenant};
+use domain::tenant::{Isolation, Standing, Tenant};
 use domain::tier::{self, Limits, Overrides};
 use domain::time::At;
 use engine::TakenBack;
@@ -44,6 +44,10 @@ pub(crate) struct NewTenant {
     #[schema(value_type = schema::Overrides)]
     #[serde(default)]
     overrides: Overrides,
+    /// Where its data is, for ever; in the stack's table unless given.
+    #[schema(value_type = schema::Isolation)]
+    #[serde(default)]
+    isolation: Isolation,
 }
 
 /// What is to change. What is left out stays as it is.
@@ -57,6 +61,9 @@ pub(crate) struct TenantChange {
     /// Where its limits differ from the tier's: replaces what was said before.
     #[schema(value_type = Option<schema::Overrides>)]
     overrides: Option<Overrides>,
+    /// Where its data is. This cannot change; saying what is so already is no error.
+    #[schema(value_type = Option<schema::Isolation>)]
+    isolation: Option<Isolation>,
 }
 
 /// A tenant.
@@ -69,6 +76,9 @@ pub(crate) struct TenantView {
     name: String,
     /// Its tier.
     tier: String,
+    /// Where its data is.
+    #[schema(value_type = schema::Isolation)]
+    isolation: Isolation,
     /// `active`, `suspended` or `closing`.
     #[schema(value_type = String)]
     standing: Standing,
@@ -113,6 +123,7 @@ impl From<Tenant> for TenantView {
             id: tenant.id,
             name: tenant.name,
             tier: tenant.tier,
+            isolation: tenant.isolation,
             standing: tenant.standing,
             overrides: tenant.overrides,
             budgets: tenant.budgets,
@@ -181,7 +192,8 @@ pub(crate) async fn tiers(_: Operator<AdminRead>) -> Json<List<TierView>> {
 
 /// Onboard a tenant
 ///
-/// It can be used at once; issue a key for it next. Repeated with the same body it changes nothing.
+/// It can be used at once; issue a key for it next. Repeated with the same body it changes nothing. A table of its own must be
+/// there already and be like the stack's; of a tenant with a stack of its own nothing is kept here but where that is.
 #[utoipa::path(
     post,
     path = "/v1/admin/tenants",
@@ -204,11 +216,17 @@ pub(crate) async fn create(
     let api = api.on_behalf_of(&who.name());
     let asked = body.value;
     check(Some(&asked.name), Some(&asked.tier), Some(&asked.overrides))?;
+    let stack = api.engine.store.stack_table();
+    asked.isolation.check(stack).map_err(|error| {
+        let pointer = format!("/isolation{}", error.pointer);
+        Problem::field(pointer, error.detail)
+    })?;
     if asked.id.as_str() == OPERATOR {
         return Err(Problem::field("/id", "is the operator's"));
     }
     let mut tenant = Tenant::new(asked.id, asked.name.trim(), &asked.tier, api.engine.now());
     tenant.overrides = asked.overrides;
+    tenant.isolation = asked.isolation;
     let location = format!("/v1/admin/tenants/{}", tenant.id);
     let (status, tenant) = match api.engine.put_tenant(&tenant, None).await {
         Ok(()) => (StatusCode::CREATED, tenant),
@@ -216,7 +234,10 @@ pub(crate) async fn create(
             let there = api.engine.store.tenant(&tenant.id).await?;
             // One that is gone had it, for ever.
             let there = there.ok_or(Problem::TenantExists)?;
-            let says = |of: &Tenant| (of.name.clone(), of.tier.clone(), of.overrides.clone());
+            let says = |of: &Tenant| {
+                let (name, tier) = (of.name.clone(), of.tier.clone());
+                (name, tier, of.overrides.clone(), of.isolation.clone())
+            };
             if says(&there) != says(&tenant) {
                 return Err(Problem::TenantExists);
             }
@@ -310,6 +331,7 @@ pub(crate) async fn read(
     responses(
         (status = 200, description = "The tenant as it is now", body = TenantView),
         (status = 404, description = "No such tenant", body = schema::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It has a stack of its own, or its data would have to move", body = schema::Problem, content_type = "application/problem+json"),
         (status = 422, description = "The body breaks a rule", body = schema::Problem, content_type = "application/problem+json"),
     ),
     security(("key" = ["admin:write"]))
@@ -325,9 +347,16 @@ pub(crate) async fn patch(
         name,
         tier,
         overrides,
+        isolation,
     } = body.value;
     check(name.as_deref(), tier.as_deref(), overrides.as_ref())?;
     let changed = change(&api, &tenant, |tenant| {
+        if isolation
+            .as_ref()
+            .is_some_and(|said| *said != tenant.isolation)
+        {
+            return Err(Problem::IsolationSettled);
+        }
         if let Some(name) = &name {
             name.trim().clone_into(&mut tenant.name);
         }

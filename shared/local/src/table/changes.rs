@@ -1,4 +1,5 @@
-//! What is put into the table, for whoever follows it: a stream with new images, in one shard.
+//! What is put into the tables, for whoever follows them: a stream with new images, in one shard. (AWS has one for each table,
+//! all of which feed the same function.)
 //!
 //! It tells of whole items that are put, alone or in transactions, and have a certain attribute, which is as far as an event
 //! source's filter goes here; updates and deletions are not told. Whatever is told and not yet done with is kept in a file
@@ -16,7 +17,7 @@ use tokio::sync::Notify;
 /// The file that holds what is not done with.
 const FILE: &str = "changes.jsonl";
 
-/// The changes of one table. Clones share it.
+/// The changes of all tables. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Changes(Arc<Inner>);
 
@@ -30,8 +31,9 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Queue {
-    images: VecDeque<Value>,
-    /// The number of the first image.
+    /// What was put, as `{"TableName": .., "Item": ..}`.
+    puts: VecDeque<Value>,
+    /// The number of the first one.
     first: u64,
     file: Option<File>,
 }
@@ -49,7 +51,12 @@ impl Changes {
             let file = options.open(folder.join(FILE))?;
             for line in BufReader::new(&file).lines() {
                 // A line that was being written when the process died is whole in the table, or nowhere.
-                queue.images.extend(serde_json::from_str::<Value>(&line?));
+                let told = serde_json::from_str::<Value>(&line?);
+                queue.puts.extend(told.map(|told| match told["Item"] {
+                    // As it was written when there was one table.
+                    Value::Null => json!({"TableName": "skein", "Item": told}),
+                    _ => told,
+                }));
             }
             queue.file = Some(file);
         }
@@ -73,20 +80,20 @@ impl Changes {
         let attribute = self.0.attribute.trim_matches('"');
         let writes = request["TransactItems"].as_array();
         let puts = writes.into_iter().flatten().map(|write| &write["Put"]);
-        let items = puts.chain([&request]).map(|put| &put["Item"]);
-        for item in items.filter(|item| !item[attribute].is_null()) {
-            self.push(item.clone());
+        let puts = puts.chain([&request]);
+        for put in puts.filter(|put| !put["Item"][attribute].is_null()) {
+            self.push(json!({"TableName": put["TableName"], "Item": put["Item"]}));
         }
     }
 
-    fn push(&self, image: Value) {
+    fn push(&self, put: Value) {
         let mut queue = self.lock();
         if let Some(file) = &mut queue.file
-            && let Err(error) = writeln!(file, "{image}")
+            && let Err(error) = writeln!(file, "{put}")
         {
             tracing::error!(%error, "a change of the table is lost when this process ends");
         }
-        queue.images.push_back(image);
+        queue.puts.push_back(put);
         drop(queue);
         self.0.more.notify_one();
     }
@@ -98,8 +105,8 @@ impl Changes {
             let more = self.0.more.notified();
             let records: Vec<_> = {
                 let queue = self.lock();
-                let numbered = (queue.first + 1..).zip(&queue.images);
-                let records = numbered.map(|(number, image)| record(number, image, region));
+                let numbered = (queue.first + 1..).zip(&queue.puts);
+                let records = numbered.map(|(number, put)| record(number, put, region));
                 records.take(most).collect()
             };
             if !records.is_empty() {
@@ -112,11 +119,11 @@ impl Changes {
     /// Forgets the oldest `count` records.
     pub(crate) fn done(&self, count: usize) {
         let mut queue = self.lock();
-        let count = count.min(queue.images.len());
-        queue.images.drain(..count);
+        let count = count.min(queue.puts.len());
+        queue.puts.drain(..count);
         queue.first += count as u64;
         // Only then: what is told again does no harm, and the file would be written anew each time.
-        if queue.images.is_empty()
+        if queue.puts.is_empty()
             && let Some(file) = &queue.file
             && let Err(error) = file.set_len(0)
         {
@@ -132,14 +139,16 @@ impl Changes {
 /// A record as Lambda hands it to a function. Whether the item is new is not known, so none says `INSERT`.
 ///
 /// Source: <https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html>.
-fn record(number: u64, image: &Value, region: &str) -> Value {
+fn record(number: u64, put: &Value, region: &str) -> Value {
+    let image = &put["Item"];
+    let table = put["TableName"].as_str().unwrap_or_default();
     json!({
         "eventID": format!("{number:032x}"),
         "eventName": "MODIFY",
         "eventVersion": "1.1",
         "eventSource": "aws:dynamodb",
         "awsRegion": region,
-        "eventSourceARN": format!("arn:aws:dynamodb:{region}:000000000000:table/skein/stream/2026-01-01T00:00:00.000"),
+        "eventSourceARN": format!("arn:aws:dynamodb:{region}:000000000000:table/{table}/stream/2026-01-01T00:00:00.000"),
         "dynamodb": {
             "Keys": {"pk": image["pk"], "sk": image["sk"]},
             "NewImage": image,
@@ -154,7 +163,7 @@ mod tests {
     use super::*;
 
     fn put(pk: &str) -> Value {
-        json!({"Item": {"pk": {"S": pk}, "sk": {"S": "HEAD"}, "ended_at": {"N": "1"}}})
+        json!({"TableName": "t", "Item": {"pk": {"S": pk}, "sk": {"S": "HEAD"}, "ended_at": {"N": "1"}}})
     }
 
     fn keys(records: &[Value]) -> Vec<&str> {
@@ -186,6 +195,6 @@ mod tests {
         assert_eq!(keys(&again.next(10, "r").await), ["a", "d"], "it died");
         again.done(2);
         let empty = Changes::open(Some(folder.path()), "ended_at").unwrap();
-        assert!(empty.lock().images.is_empty());
+        assert!(empty.lock().puts.is_empty());
     }
 }

@@ -53,6 +53,7 @@ fn layouts_never_change() {
         "T#acme#L#permin#4f9a WINDOW#60"
     );
     assert_eq!(of(Key::tenant(&tenant)), "T#acme TENANT");
+    assert_eq!(of(Key::bridge("skein-acme")), "BRIDGES skein-acme");
     assert_eq!(
         of(Key::ledger(&tenant, &Node::Tenant)),
         "T#acme#B#tenant LEDGER"
@@ -150,6 +151,43 @@ fn shards_are_stable_and_even() {
         "{counts:?}"
     );
     assert_eq!(shard(&ids().1, 1), 0);
+}
+
+#[test]
+fn every_partition_of_a_tenant_is_its_own_but_what_it_is_found_by() {
+    let (acme, run, agent) = ids();
+    let window = limit("permin", 60);
+    let key = KeyId::parse("4f9a").unwrap();
+    for own in [
+        Key::head(&acme, &run).pk(),
+        Key::agent(&acme, &agent).pk(),
+        Key::limit(&acme, &window, None).unwrap().pk(),
+        Key::ledger(&acme, &Node::Tenant).pk(),
+        Key::waiting(&acme, At(1), &run).pk(),
+        Key::audit_tip(&acme).pk(),
+        Key::refused(&acme, &key, "not_found", 1).pk(),
+        &usage_partition(&acme, Interval::Day, 0),
+        &run_list(&acme, Status::Queued, 0),
+        &agent_list(&acme),
+    ] {
+        assert_eq!(owner(own), Owner::Tenant("acme"), "{own}");
+    }
+    for stack in [
+        Key::tenant(&acme).pk(),
+        Key::api_key(&key).pk(),
+        &key_list(&acme),
+        Key::closing(&acme).pk(),
+        Key::sweep().pk(),
+        Key::ping().pk(),
+        Key::bridge("skein-acme").pk(),
+        TENANTS,
+        CLOSINGS,
+    ] {
+        assert_eq!(owner(stack), Owner::Stack, "{stack}");
+    }
+    for shared in [TRAILS, &watch(&run)] {
+        assert_eq!(owner(shared), Owner::Table, "{shared}");
+    }
 }
 
 #[test]

@@ -245,12 +245,13 @@ impl Store {
         self.spill(tenant, run, &mut item, "state", to_json(state))
             .await?;
         self.put(Write::new(item, None)).await?;
+        let table = self.table_of(&older.pk).await?;
         for old in self.query(&older, None).await?.items {
             let answer = self
                 .access
                 .table
                 .delete_item()
-                .table_name(&self.inner.config.table)
+                .table_name(&*table)
                 .key("pk", text(old.text("pk")?))
                 .key("sk", text(old.text("sk")?))
                 .set_return_consumed_capacity(self.capacity());

@@ -46,7 +46,7 @@ async fn closed(store: &Store, old: &Tenant) -> Closing {
     let mut new = old.clone();
     new.standing = Standing::Closing;
     new.revision += 1;
-    let closing = Closing::new(old.id.clone(), &old.name, "operator:1", NOW);
+    let closing = Closing::new(old, "operator:1", NOW);
     store.close_tenant(&new, old, &closing).await.unwrap();
     let reading = closing.drained(NOW).begin_pass().held(NOW);
     store.put_closing(&reading, None).await.unwrap();

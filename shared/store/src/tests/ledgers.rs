@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use domain::budget::{Amount, Budget, Denial, Entry, Ledger, Node, Period, Unit};
 use domain::run::Admission;
-use domain::tenant::Tenant;
+use domain::tenant::{Isolation, Tenant};
 use futures_util::future::join_all;
 use local::wire::{Fault, Rule};
 
@@ -36,6 +36,7 @@ pub(super) fn account(id: &str, budgets: &[(Node, Vec<Budget>)]) -> Tenant {
         id: tenant(id),
         name: id.to_owned(),
         tier: "business".to_owned(),
+        isolation: Isolation::Pool,
         standing: Default::default(),
         overrides: Default::default(),
         budgets: budgets.iter().cloned().collect(),

@@ -2,6 +2,7 @@
 
 mod agents;
 mod audit;
+mod bridges;
 mod bucket;
 mod cache;
 mod checkpoints;
@@ -29,6 +30,7 @@ use domain::caps::Caps;
 use domain::id::{AgentId, DriverId, FrameId, RunId, TenantId};
 use domain::model::{Answer, Content, StopReason, Usage};
 use domain::run::{Commit, Created, Event, Head, Lane, State, evolve, fold};
+use domain::tenant::Tenant;
 use domain::time::At;
 use local::s3::Payloads;
 use local::table::Table;
@@ -56,7 +58,9 @@ async fn world() -> World {
 
 async fn world_with(change: impl FnOnce(&mut Config)) -> World {
     let faults = Faults::none();
-    let table = faults.wrap(Table::open(None).unwrap().router());
+    let mut table = Table::open(None).unwrap();
+    table.tell(None, "ended_at").unwrap();
+    let table = faults.wrap(table.router());
     let payloads = faults.wrap(Payloads::open(None).unwrap().router());
     let mut config = Config::new("skein", "payloads", *b"a secret that only tests may know");
     change(&mut config);
@@ -64,6 +68,10 @@ async fn world_with(change: impl FnOnce(&mut Config)) -> World {
     let payloads = sdk(payloads);
     let store = Store::new(table, &payloads, config);
     store.provision().await.unwrap();
+    // As in a process that has worked for them: most tests have no record of a tenant.
+    for id in ["acme", "evil", "ab", "abc", "other"] {
+        store.learn(&Tenant::new(tenant(id), id, "business", NOW));
+    }
     World {
         store,
         faults,

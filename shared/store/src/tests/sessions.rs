@@ -7,7 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_smithy_async::time::TimeSource;
 use domain::agent::Agent;
-use domain::tenant::Tenant;
+use domain::budget::Node;
+use domain::tenant::{Isolation, Tenant};
 use local::iam::{Iam, Policy, Statement};
 use local::wire::{Fault, Rule};
 
@@ -57,14 +58,16 @@ async fn isolated() -> Isolated {
     ];
     let objects = "payloads/tenants/${aws:PrincipalTag/TenantId}/*";
     let statements = [
-        Statement::new(&every, &["table/skein"]).leading(&[OWN]),
+        Statement::new(&every, &["table/skein", "table/skein-*"]).leading(&[OWN]),
         Statement::new(&["dynamodb:Query"], &["table/skein/index/list"]).leading(&[OWN]),
         Statement::new(&["dynamodb:GetItem"], &["table/skein"]).leading(&[RECORD]),
         Statement::new(&["s3:GetObject", "s3:PutObject"], &[objects]),
     ];
     iam.role(ROLE, Policy::new(statements));
     let faults = Faults::none();
-    let table = sdk(Table::open(None).unwrap().guarded_router(&iam));
+    let mut table = Table::open(None).unwrap();
+    table.tell(None, "ended_at").unwrap();
+    let table = sdk(table.guarded_router(&iam));
     let table = aws_sdk_dynamodb::Client::new(&table);
     let payloads = sdk(iam.guard_objects(Payloads::open(None).unwrap().router()));
     let sts = sdk(faults.wrap(iam.router())).to_builder();
@@ -251,6 +254,41 @@ async fn a_transaction_with_one_foreign_item_writes_nothing() {
     assert_eq!(world.iam.refused(), 3);
     let all = world.store.access.table.scan().table_name("skein");
     assert_eq!(all.send().await.unwrap().count, 0);
+}
+
+#[tokio::test]
+async fn credentials_of_one_tenant_open_no_other_tenants_items_in_a_table_of_its_own() {
+    let world = isolated().await;
+    let (ours, theirs) = (tenant("ab"), tenant("abc"));
+    world.store.provision_table("skein-abc").await.unwrap();
+    let mut bridge = Tenant::new(theirs.clone(), "A bridge", "business", NOW);
+    bridge.isolation = Isolation::Bridge {
+        table: "skein-abc".to_owned(),
+    };
+    world.store.put_tenant(&bridge, None).await.unwrap();
+    let own = world.store.of(&theirs);
+    Script::created(&own, &theirs, &run(1)).await;
+    assert!(own.load(&theirs, &run(1)).await.unwrap().is_some());
+    assert_eq!(world.iam.refused(), 0, "its own credentials open it");
+
+    // A bug that names another tenant, and one that names its table as well.
+    let foreign = world.store.of(&ours);
+    assert!(is_refused(foreign.load(&theirs, &run(1)).await));
+    let there = foreign.in_table(Arc::new("skein-abc".to_owned()));
+    assert!(is_refused(there.load(&theirs, &run(1)).await));
+    assert!(is_refused(there.ledger(&bridge, &Node::Tenant).await));
+    let all = RunFilter::default();
+    let listed = there.runs(&theirs, &all, 10, None, NOW);
+    assert!(is_refused(listed.await));
+    assert!(is_refused(there.watched(0, NOW, 10).await));
+    assert!(is_refused(
+        there
+            .snapshot(&own.load(&theirs, &run(1)).await.unwrap().unwrap().state)
+            .await
+    ));
+    let scan = there.access.table.scan().table_name("skein-abc");
+    scan.send().await.unwrap_err();
+    assert_eq!(world.iam.refused(), 7);
 }
 
 #[tokio::test]
