@@ -19,6 +19,7 @@ EVERYTHING = {
     "Stage": "prod",
     "Size": "enterprise",
     "TenantIsolation": "session",
+    "UsagePlans": "on",
     "BusyFrom": "cron(45 7 ? * MON-FRI *)",
     "BusyUntil": "cron(0 18 ? * MON-FRI *)",
     "InteractivePollers": "20",
