@@ -14,6 +14,7 @@ mod closing;
 mod crashes;
 mod events;
 mod faults;
+mod gates;
 mod invariants;
 mod isolation;
 mod kill;

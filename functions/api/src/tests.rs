@@ -3,10 +3,12 @@
 mod agents;
 mod edge;
 mod events;
+mod gate;
 mod lambda_events;
 mod openapi;
 mod refusals;
 mod runs;
+mod stream_tokens;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -204,6 +206,7 @@ impl World {
             expires_at: None,
             revoked_at: None,
             last_used_at: None,
+            gate: None,
         };
         change(&mut key);
         store.put_key(&key).await.unwrap();

@@ -123,6 +123,9 @@ pub(crate) struct Dev {
     /// How tenants are kept apart: by IAM as well, or by Skein's own code alone
     #[arg(long, value_enum, default_value_t = Isolation::Session)]
     pub(crate) isolation: Isolation,
+    /// Let an authorizer and usage plans stand before the functions; keys then come as `Authorization: Bearer` alone
+    #[arg(long)]
+    pub(crate) usage_plans: bool,
 }
 
 /// How tenants are kept apart.
@@ -144,6 +147,7 @@ impl Default for Dev {
             classic: false,
             allow_loopback: false,
             isolation: Isolation::Session,
+            usage_plans: false,
         }
     }
 }
@@ -209,6 +213,17 @@ pub(crate) enum Runs {
         #[arg(long, short)]
         follow: bool,
         /// Print JSON, one event a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a token that opens the events of this run alone, for a browser
+    Token {
+        /// The run
+        run: String,
+        /// For how many seconds, at most 3600
+        #[arg(long, default_value_t = 900)]
+        seconds: u64,
+        /// Print JSON
         #[arg(long)]
         json: bool,
     },
@@ -419,6 +434,11 @@ pub(crate) enum Keys {
         /// How long the old one holds on
         #[arg(long, default_value_t = 86_400)]
         grace_seconds: u64,
+    },
+    /// Have API Gateway know a tenant's keys, where that has usage plans
+    Sync {
+        /// The tenant
+        tenant: String,
     },
     /// Revoke a key, for ever
     Revoke {

@@ -37,6 +37,7 @@ pub(crate) async fn dev(args: Dev) -> Result<ExitCode, Failure> {
                 args::Isolation::Pool => dev::Isolation::Pool,
                 args::Isolation::Session => dev::Isolation::Session,
             },
+            usage_plans: args.usage_plans,
         },
     )
     .await
