@@ -70,9 +70,10 @@ def wrong_routes(template):
             continue
         by_events = copy.deepcopy(template)
         del by_events["Resources"][api]["Properties"]["DefinitionBody"]
-        wanted = transform(by_events)["Resources"][api]["Properties"]["Body"]["paths"]
+        wanted, said = (
+            transform(copy.deepcopy(one))["Resources"][api]["Properties"]["Body"]["paths"] for one in (by_events, template)
+        )
         wanted = json.loads(json.dumps(wanted).replace("arn:aws:", "arn:${AWS::Partition}:"))
-        said = resource["Properties"]["DefinitionBody"]["paths"]
         routes = {(path, method) for paths in (wanted, said) for path in paths for method in paths[path]}
         for path, method in sorted(routes):
             operation = said.get(path, {}).get(method, {})

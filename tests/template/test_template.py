@@ -280,12 +280,12 @@ class UsagePlans(unittest.TestCase):
         for path, method, operation in routes(template):
             self.assertEqual(operation.get("security", []), [], f"{method} {path}")
         (api,) = resources(template, "AWS::ApiGateway::RestApi").values()
-        self.assertEqual(api["Body"]["x-amazon-apigateway-api-key-source"], "HEADER")
+        self.assertEqual(api["ApiKeySourceType"], "HEADER")
 
     def test_with_them_every_route_of_a_tenant_wants_an_authorizer_and_a_key_of_a_plan(self):
         template = resolved(**self.PLANNED)
         (api,) = resources(template, "AWS::ApiGateway::RestApi").values()
-        self.assertEqual(api["Body"]["x-amazon-apigateway-api-key-source"], "AUTHORIZER")
+        self.assertEqual(api["ApiKeySourceType"], "AUTHORIZER")
         schemes = api["Body"]["components"]["securitySchemes"]
         guarded = 0
         for path, method, operation in routes(template):
