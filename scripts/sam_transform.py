@@ -7,6 +7,7 @@ refuses, those of event sources among them. This runs the transform itself; its 
 get, so cfn-lint and tests of the policies read that. Needs the Python environment of the SAM CLI.
 """
 
+import copy
 import json
 import logging
 import os
@@ -62,9 +63,28 @@ def transform(template):
     return Translator({}, Parser(), None, session).translate(template, {})
 
 
+def wrong_routes(template):
+    """Routes of which an API's own definition says otherwise than the functions' events, apart from who stands before them."""
+    for api, resource in template["Resources"].items():
+        if resource["Type"] != "AWS::Serverless::Api" or "DefinitionBody" not in resource["Properties"]:
+            continue
+        by_events = copy.deepcopy(template)
+        del by_events["Resources"][api]["Properties"]["DefinitionBody"]
+        wanted, said = (
+            transform(copy.deepcopy(one))["Resources"][api]["Properties"]["Body"]["paths"] for one in (by_events, template)
+        )
+        wanted = json.loads(json.dumps(wanted).replace("arn:aws:", "arn:${AWS::Partition}:"))
+        routes = {(path, method) for paths in (wanted, said) for path in paths for method in paths[path]}
+        for path, method in sorted(routes):
+            operation = said.get(path, {}).get(method, {})
+            operation = {name: value for name, value in operation.items() if name != "security"}
+            if operation != wanted.get(path, {}).get(method):
+                yield f"{api}: {method} {path} is not as the functions' events say"
+
+
 def main(source, target):
     template = sam_template.read(source)
-    problems = list(wrong_deployment_preferences(template))
+    problems = [*wrong_deployment_preferences(template), *wrong_routes(template)]
     if not problems:
         try:
             output = transform(template)

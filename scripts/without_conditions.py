@@ -234,6 +234,12 @@ CONDITIONS = [
         f"attribute_not_exists(pk) OR ({always('tenant = :tenant')} AND attribute_not_exists(revoked_at))",
     ),
     literal("a revoked key stays revoked", "api_key.rs", NOT_REVOKED, "attribute_not_exists(pk) OR tenant = :tenant"),
+    literal("a gate key is noted as it was read", "api_key.rs", "gate_plan = :from_plan AND gate_ready = :from_ready"),
+    literal(
+        "a gate key is noted first of a key that is there and has none",
+        "api_key.rs",
+        "attribute_exists(pk) AND attribute_not_exists(gate_plan)",
+    ),
     literal("no use makes a key", "api_key.rs", "attribute_exists(pk)"),
     broken("a lease: nobody read further", LEASE, always(LEASE.format(""))),
     broken("a lease: its driver keeps it", LEASE, "attribute_not_exists(fence) OR fence < :fence OR (driver = :driver AND fence < :fence)"),

@@ -76,6 +76,7 @@ async fn leaked(isolation: Isolation, own_table: Option<&str>) -> Vec<(u16, Stri
         expires_at: None,
         revoked_at: None,
         last_used_at: None,
+        gate: None,
     };
     store.put_key(&key).await.unwrap();
     let api = Api::new(world.engine_of("stream"), api::Config::default());

@@ -15,6 +15,7 @@ mod closing;
 mod crashes;
 mod events;
 mod faults;
+mod gates;
 mod invariants;
 mod isolation;
 mod kill;

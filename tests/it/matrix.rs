@@ -183,6 +183,38 @@ async fn what_another_tenant_has_is_answered_as_what_nobody_has() {
 }
 
 #[tokio::test]
+async fn a_stream_token_opens_its_run_and_is_nobody_everywhere_else() {
+    let running = shared();
+    let client = running.tenant("matrix-watched").await;
+    let agent = json!({"model": "local.echo"});
+    client.post("/v1/agents/watched", &agent).await;
+    let run = client.run("watched", "x").await;
+    let run = run["id"].as_str().unwrap();
+    let path = format!("/v1/runs/{run}/stream-tokens");
+    let made = client.post(&path, &json!({})).await.expect(201);
+    let token = made["token"].as_str().unwrap();
+    let watcher = Client::new(&running.platform.url, token);
+    let own = |name: &str| match name {
+        "run" => run.to_owned(),
+        other => guessed(other),
+    };
+    let foreign = victim(running).await;
+    for operation in Operation::all().iter().filter(|one| !one.is_open()) {
+        if operation.id != "read_run_events" {
+            let answer = operation.ask(&watcher, own).await;
+            answer.problem(401, "unauthenticated");
+            continue;
+        }
+        let followed = operation.ask(&watcher, own).await.expect(200);
+        assert_eq!(followed["ended"], true);
+        let theirs = operation.ask(&watcher, &foreign).await;
+        theirs.problem(404, "not_found");
+        let nobodys = operation.ask(&watcher, guessed).await;
+        assert_eq!(lasting(&theirs), lasting(&nobodys));
+    }
+}
+
+#[tokio::test]
 async fn filters_by_what_another_tenant_has_find_what_filters_by_nothing_find() {
     let running = shared();
     let client = running.tenant("matrix-filters").await;

@@ -46,6 +46,7 @@ fn function_process() {
             "worker" => worker::run().await,
             "janitor" => janitor::run().await,
             "relay" => relay::run().await,
+            "authorizer" => authorizer::run().await,
             other => panic!("there is no function `{other}`"),
         }
     });
@@ -193,6 +194,7 @@ impl Running {
             expires_at: None,
             revoked_at: None,
             last_used_at: None,
+            gate: None,
         };
         (issued.text, item)
     }

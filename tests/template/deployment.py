@@ -20,6 +20,7 @@ EVERYTHING = {
     "Size": "enterprise",
     "PricesLayer": "arn:aws:lambda:us-east-1:123456789012:layer:prices:1",
     "TenantIsolation": "session",
+    "UsagePlans": "on",
     "BusyFrom": "cron(45 7 ? * MON-FRI *)",
     "BusyUntil": "cron(0 18 ? * MON-FRI *)",
     "InteractivePollers": "20",

@@ -11,8 +11,10 @@ from deployment import EVERYTHING, resolved, resources
 
 FUNCTIONS = set(resources(deployment.transformed(), "AWS::Lambda::Function"))
 # What the gateway refuses with words of its own, since no function has them.
-GATEWAY_ALONE = {"blocked", "refused"}
-SAFE = {"$context.error.messageString", "$context.requestId"}
+GATEWAY_ALONE = {"blocked", "gateway_forbidden", "refused"}
+# What the authorizer says stands in `problem.rs` as well.
+AUTHORIZERS = {"$context.authorizer.code", "$context.authorizer.title"}
+SAFE = {"$context.error.messageString", "$context.requestId"} | AUTHORIZERS
 CREDENTIALS = {"method.request.header.Authorization", "method.request.header.X-Api-Key"}
 METHODS = {"get", "post", "put", "patch", "delete", "options"}
 
@@ -240,7 +242,7 @@ class Gateway(unittest.TestCase):
             code = body["code"]
             self.assertEqual(body.get("status"), answer.get("StatusCode"), name)
             self.assertEqual(body["instance"], "$context.requestId", name)
-            if code not in GATEWAY_ALONE:
+            if code not in GATEWAY_ALONE | AUTHORIZERS:
                 self.assertEqual(body["title"], catalogue[code], name)
             if answer.get("StatusCode") == 429:
                 self.assertIn("Retry-After", answer["ResponseParameters"]["Headers"], name)
@@ -266,6 +268,58 @@ class Gateway(unittest.TestCase):
         for overrides in groups.values():
             for override in overrides:
                 self.assertTrue(override["Name"].endswith("_BODY"), override)
+
+
+class UsagePlans(unittest.TestCase):
+    PLANNED = {"UsagePlans": "on"}
+
+    def test_without_them_nobody_stands_before_the_functions(self):
+        template = resolved()
+        for kind in ("AWS::ApiGateway::UsagePlan", "AWS::ApiGateway::ApiKey", "AWS::ApiGateway::UsagePlanKey"):
+            self.assertEqual(resources(template, kind), {})
+        for path, method, operation in routes(template):
+            self.assertEqual(operation.get("security", []), [], f"{method} {path}")
+        (api,) = resources(template, "AWS::ApiGateway::RestApi").values()
+        self.assertEqual(api["ApiKeySourceType"], "HEADER")
+
+    def test_with_them_every_route_of_a_tenant_wants_an_authorizer_and_a_key_of_a_plan(self):
+        template = resolved(**self.PLANNED)
+        (api,) = resources(template, "AWS::ApiGateway::RestApi").values()
+        self.assertEqual(api["ApiKeySourceType"], "AUTHORIZER")
+        schemes = api["Body"]["components"]["securitySchemes"]
+        guarded = 0
+        for path, method, operation in routes(template):
+            is_open = path == "/{proxy+}" or path.startswith("/v1/admin/") or method == "options"
+            security = operation.get("security", [])
+            self.assertEqual(security == [], is_open, f"{method} {path}")
+            for wanted in security:
+                guarded += 1
+                authorizer = "Followers" if path.endswith("/events") else "Keys"
+                self.assertEqual(wanted, {authorizer: [], "Plan": []}, f"{method} {path}")
+                self.assertLessEqual(set(wanted), set(schemes))
+        self.assertGreater(guarded, 10)
+
+    def test_an_answer_of_the_authorizer_is_kept_for_one_credential_and_30_seconds(self):
+        (api,) = resources(resolved(**self.PLANNED), "AWS::ApiGateway::RestApi").values()
+        schemes = api["Body"]["components"]["securitySchemes"]
+        keys = schemes["Keys"]["x-amazon-apigateway-authorizer"]
+        self.assertEqual(keys["identitySource"], "method.request.header.Authorization")
+        self.assertEqual(keys["authorizerResultTtlInSeconds"], 30)
+        followers = schemes["Followers"]["x-amazon-apigateway-authorizer"]
+        self.assertEqual(followers["authorizerResultTtlInSeconds"], 0)
+        for scheme in (keys, followers):
+            self.assertIn("AuthorizerAliaslive}", scheme["authorizerUri"]["Fn::Sub"])
+
+    def test_only_the_operators_function_changes_keys_of_the_gateway_and_only_with_plans(self):
+        def may(template):
+            return {
+                name
+                for name, role in resources(template, "AWS::IAM::Role").items()
+                if "apigateway:" in json.dumps(role.get("Policies", []))
+            }
+
+        self.assertEqual(may(resolved()), set())
+        self.assertEqual(may(resolved(**self.PLANNED)), {"AdminRole"})
 
 
 class Data(unittest.TestCase):

@@ -2,6 +2,7 @@
 
 pub(crate) mod budgets;
 pub(crate) mod closing;
+pub(crate) mod gate;
 pub(crate) mod keys;
 pub(crate) mod tenants;
 

@@ -97,6 +97,13 @@ impl<S: Scope> FromRequestParts<Api> for As<S> {
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
         let key = authenticate(parts, api).await?;
+        Self::of(key, parts, api).await
+    }
+}
+
+impl<S: Scope> As<S> {
+    /// Whoever has this key, which holds: its tenant's standing, rate limits and its scopes are looked at.
+    pub(crate) async fn of(key: Arc<ApiKey>, parts: &Parts, api: &Api) -> Result<Self, Problem> {
         if key.tenant.as_str() == OPERATOR {
             return Err(Problem::ScopeMissing(S::NAME));
         }
@@ -160,7 +167,7 @@ impl<S: Scope> FromRequestParts<Api> for Operator<S> {
     }
 }
 
-async fn authenticate(parts: &Parts, api: &Api) -> Result<Arc<ApiKey>, Problem> {
+pub(crate) async fn authenticate(parts: &Parts, api: &Api) -> Result<Arc<ApiKey>, Problem> {
     let text = credential(&parts.headers).ok_or(Problem::Unauthenticated)?;
     let presented = keys::parse(text).ok_or(Problem::Unauthenticated)?;
     let (store, now) = (&api.engine.store, api.engine.now());
@@ -169,6 +176,11 @@ async fn authenticate(parts: &Parts, api: &Api) -> Result<Arc<ApiKey>, Problem> 
         api.refusals.stranger(presented.id, now);
         return Err(Problem::Unauthenticated);
     };
+    admit(key, parts, now)
+}
+
+/// The key that a request was proved to come from, if it holds. Whose it is is noted either way.
+pub(crate) fn admit(key: Arc<ApiKey>, parts: &Parts, now: At) -> Result<Arc<ApiKey>, Problem> {
     if let Some(asking) = parts.extensions.get::<Asking>() {
         asking.is_by(&key);
     }
@@ -204,7 +216,8 @@ fn has<S: Scope>(key: &ApiKey) -> Result<(), Problem> {
     }
 }
 
-fn credential(headers: &HeaderMap) -> Option<&str> {
+/// The credential that a request has in its headers.
+pub(crate) fn credential(headers: &HeaderMap) -> Option<&str> {
     if let Some(value) = headers.get(AUTHORIZATION) {
         let (scheme, key) = value.to_str().ok()?.split_once(' ')?;
         return scheme.eq_ignore_ascii_case("bearer").then(|| key.trim());
@@ -229,12 +242,20 @@ impl Keys {
         now: At,
     ) -> Result<Option<Arc<ApiKey>>, Problem> {
         let id = KeyId::parse(presented.id).map_err(|_| Problem::Unauthenticated)?;
-        let known = self
-            .0
-            .get(&id, now, Box::pin(read(store, &id, now)))
-            .await?;
+        let known = self.read(store, &id, now).await?;
         let hash = keys::hexadecimal(&presented.sha256());
         Ok(known.filter(|key| bool::from(hash.as_bytes().ct_eq(key.hash.as_bytes()))))
+    }
+
+    /// The key of this id, whether it holds or not. Proves nothing of who asks.
+    pub(crate) async fn read(
+        &self,
+        store: &Store,
+        id: &KeyId,
+        now: At,
+    ) -> Result<Option<Arc<ApiKey>>, Problem> {
+        let read = Box::pin(read(store, id, now));
+        Ok(self.0.get(id, now, read).await?)
     }
 }
 

@@ -1,13 +1,15 @@
 //! What every request passes: its id, the headers of every answer, the bodies of problems.
 
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY,
-    STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL,
+    CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
+    X_CONTENT_TYPE_OPTIONS,
 };
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use lambda_http::{Context, RequestExt as _};
 
 use crate::limit::Told;
@@ -31,12 +33,26 @@ const ALWAYS: [(HeaderName, HeaderValue); 5] = [
     (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
 ];
 
+/// The one route that pages of any origin may read: its tokens come in no cookie, and a page that has none reads nothing.
+pub(crate) const FOR_PAGES: &str = "/v1/runs/{run}/events";
+
+/// Headers of every answer of that route.
+const OF_PAGES: [(HeaderName, HeaderValue); 2] = [
+    (ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*")),
+    (
+        ACCESS_CONTROL_EXPOSE_HEADERS,
+        HeaderValue::from_static("ratelimit, ratelimit-policy, retry-after, x-request-id"),
+    ),
+];
+
 pub(crate) async fn pass(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     let id = request_id(&request);
     let told = Told::default();
     let asking = Asking::of(&request);
     request.extensions_mut().insert(told.clone());
     request.extensions_mut().insert(asking.clone());
+    let route = request.extensions().get::<MatchedPath>();
+    let is_for_pages = route.is_some_and(|route| route.as_str() == FOR_PAGES);
     let mut response = next.run(request).await;
     let mut is_refused = false;
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
@@ -53,6 +69,9 @@ pub(crate) async fn pass(State(api): State<Api>, mut request: Request, next: Nex
     }
     if let Some(verdict) = told.verdict() {
         verdict.write(response.headers_mut());
+    }
+    if is_for_pages {
+        response.headers_mut().extend(OF_PAGES);
     }
     finish(response.headers_mut(), &id);
     response
@@ -76,6 +95,21 @@ fn request_id(request: &Request) -> String {
         Some(context) if !context.request_id.is_empty() => context.request_id.clone(),
         _ => uuid::Uuid::new_v4().to_string(),
     }
+}
+
+/// What a browser asks before it sends a page's request with headers that the page chose. An `EventSource` has none.
+pub(crate) async fn preflight() -> impl IntoResponse {
+    (
+        StatusCode::NO_CONTENT,
+        [
+            (ACCESS_CONTROL_ALLOW_METHODS, "GET"),
+            (
+                ACCESS_CONTROL_ALLOW_HEADERS,
+                "accept, authorization, last-event-id, prefer",
+            ),
+            (ACCESS_CONTROL_MAX_AGE, "86400"),
+        ],
+    )
 }
 
 pub(crate) async fn not_found() -> Problem {

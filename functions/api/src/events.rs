@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use domain::id::RunId;
+use domain::id::{RunId, TenantId};
 use domain::run::{Commit, Event};
 use http::StatusCode;
 use serde::Serialize;
@@ -12,11 +12,11 @@ use serde_json::Value;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
-use crate::address::{Params, Path};
-use crate::auth::{As, RunsRead};
+use crate::address::Params;
 use crate::follow::{Cursor, Pace};
 use crate::headers::{Asked, MAX_WAIT_S};
 use crate::runs::{read_kept, want_kept};
+use crate::stream_token::{self, Follower};
 use crate::{Api, Problem, schema, stream, view};
 
 const PAGE: u32 = 100;
@@ -38,7 +38,8 @@ pub(crate) struct Events {
 ///
 /// From any position, in order, without a gap, for as long as the run is kept. With `Accept: text/event-stream` as
 /// Server-Sent Events until the run ends: ids are event numbers, `Last-Event-ID` resumes, an event `end` closes. A run that
-/// ended before the position answers 204, which tells an `EventSource` to stop.
+/// ended before the position answers 204, which tells an `EventSource` to stop. A stream token for this run does as well as a
+/// key, here alone; a stream ends with it. Pages of any origin may read the answer.
 #[utoipa::path(
     get,
     path = "/v1/runs/{run}/events",
@@ -49,6 +50,7 @@ pub(crate) struct Events {
         ("after" = Option<u64>, Query, description = "Number of the last event that is known, 0 unless given"),
         ("limit" = Option<u32>, Query, description = "1 to 1,000, 100 unless given; not for streams"),
         ("wait" = Option<u64>, Query, description = "Seconds to wait for an event, up to 25; not for streams"),
+        ("access_token" = Option<String>, Query, description = "A stream token for this run, in place of any header"),
         ("Last-Event-ID" = Option<u64>, Header, description = "As `after`; counts before it"),
     ),
     responses(
@@ -59,16 +61,15 @@ pub(crate) struct Events {
         (status = 204, description = "The run ended and the stream has nothing to add"),
         (status = 404, description = "No such run", body = schema::Problem, content_type = "application/problem+json"),
     ),
-    security(("key" = ["runs:read"]))
+    security(("key" = ["runs:read"]), ("stream_token" = []))
 )]
 pub(crate) async fn read(
-    who: As<RunsRead>,
+    Follower { who, run, until }: Follower,
     asked: Asked,
-    Path(run): Path<RunId>,
     params: Params,
 ) -> Result<Response, Problem> {
     let api = &who.api;
-    params.only(&["after", "limit", "wait"])?;
+    params.only(&["after", "limit", "wait", stream_token::PARAMETER])?;
     let after = params.number("after", 0..=999_999_999_998)?;
     let after = asked
         .last_event_id
@@ -80,12 +81,14 @@ pub(crate) async fn read(
     let cursor = Cursor::new(who.tenant.clone(), run.clone(), after);
     let commits = cursor.look(&api.engine.store, limit).await?;
     want_kept(api, &who.tenant, &run, &commits).await?;
-    let has_ended = commits.is_empty() && has_ended(api, &who, &run, after).await?;
+    let has_ended = commits.is_empty() && has_ended(api, &who.tenant, &run, after).await?;
     if asked.event_stream {
         return Ok(if has_ended {
             StatusCode::NO_CONTENT.into_response()
         } else {
-            stream::follow(api, who.tenant, run, commits, after, asked.remaining)
+            let left = until.map(|until| Duration::from_millis(until.since_ms(api.engine.now())));
+            let remaining = left.map_or(asked.remaining, |left| left.min(asked.remaining));
+            stream::follow(api, who.tenant, run, commits, after, remaining)
         });
     }
     let commits = if commits.is_empty() && !has_ended {
@@ -97,13 +100,8 @@ pub(crate) async fn read(
 }
 
 /// Whether a run whose log shows nothing after `after` is over; a problem when it has not come that far.
-async fn has_ended(
-    api: &Api,
-    who: &As<RunsRead>,
-    run: &RunId,
-    after: u64,
-) -> Result<bool, Problem> {
-    let (_, newest) = read_kept(api, &who.tenant, run).await?;
+async fn has_ended(api: &Api, tenant: &TenantId, run: &RunId, after: u64) -> Result<bool, Problem> {
+    let (_, newest) = read_kept(api, tenant, run).await?;
     if after > newest.last() {
         let detail = format!("the run has {} events", newest.last());
         return Err(Problem::parameter("after", detail));

@@ -2,15 +2,18 @@
 
 use std::convert::Infallible;
 use std::future::ready;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::response::Response;
+use domain::gate::Gate;
 use futures_util::future::BoxFuture;
 use http::Uri;
 use http::uri::PathAndQuery;
 use lambda_http::tower::ServiceExt as _;
 use lambda_http::{Body, Error, IntoResponse, Request, RequestExt as _, service_fn};
 
+use crate::gate::GateKeys;
 use crate::routes::Surface;
 use crate::{Api, Config, router};
 
@@ -22,12 +25,17 @@ pub async fn run() -> Result<(), Error> {
     run_buffered(start("api", Surface::Tenant).await?).await
 }
 
-/// Serves what operators do until Lambda ends the process.
+/// Serves what operators do until Lambda ends the process, with the gate if there is one.
 ///
 /// # Errors
 /// As [`run`].
-pub async fn run_admin() -> Result<(), Error> {
-    run_buffered(start("admin", Surface::Admin).await?).await
+pub async fn run_admin(gate: Option<(Gate, Arc<dyn GateKeys>)>) -> Result<(), Error> {
+    let api = started("admin")?;
+    let api = match gate {
+        Some((gate, keys)) => api.guarded(gate, keys),
+        None => api,
+    };
+    run_buffered(router(api, Surface::Admin.routes())).await
 }
 
 async fn run_buffered(router: Router) -> Result<(), Error> {
@@ -52,15 +60,16 @@ pub async fn run_streaming() -> Result<(), Error> {
 }
 
 async fn start(function: &str, surface: Surface) -> Result<Router, Error> {
-    telemetry::init(function);
-    let engine = wiring::engine()?;
-    let api = Api::new(engine, Config::default());
-    // Operators' requests are not counted, so `admin` has nothing to tell.
-    if !matches!(surface, Surface::Admin) {
-        let (tallies, engine) = (api.tallies.clone(), api.engine.clone());
-        wiring::before_the_end(async move { tallies.tell_all(&engine).await }).await;
-    }
+    let api = started(function)?;
+    let (tallies, engine) = (api.tallies.clone(), api.engine.clone());
+    wiring::before_the_end(async move { tallies.tell_all(&engine).await }).await;
     Ok(router(api, surface.routes()))
+}
+
+/// The API of a process that starts.
+pub(crate) fn started(function: &str) -> Result<Api, Error> {
+    telemetry::init(function);
+    Ok(Api::new(wiring::engine()?, Config::default()))
 }
 
 pub(crate) async fn serve(router: Router, mut request: Request) -> Response {

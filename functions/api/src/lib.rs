@@ -10,11 +10,13 @@ mod admin;
 mod agents;
 mod audit;
 pub mod auth;
+pub mod authorizer;
 mod body;
 mod create;
 mod edge;
 mod events;
 mod follow;
+pub mod gate;
 mod headers;
 mod health;
 pub mod keys;
@@ -27,13 +29,16 @@ mod runs;
 pub mod schema;
 mod steps;
 mod stream;
+mod stream_token;
 mod tallies;
 mod usage;
 pub mod view;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use domain::gate::Gate;
 use domain::id::TenantId;
 use engine::Engine;
 pub use lambda::{run, run_admin, run_streaming};
@@ -51,6 +56,7 @@ pub struct Api {
     limiter: limit::Limiter,
     refusals: refusal::Refusals,
     tallies: tallies::Tallies,
+    gate: Option<gate::Guarded>,
 }
 
 /// Settings of the API.
@@ -95,7 +101,15 @@ impl Api {
             limiter: limit::Limiter::new(),
             refusals: refusal::Refusals::new(),
             tallies: tallies::Tallies::new(),
+            gate: None,
         }
+    }
+
+    /// This API, which has API Gateway know of the keys that it changes.
+    #[must_use]
+    pub fn guarded(self, gate: Gate, keys: Arc<dyn gate::GateKeys>) -> Self {
+        let gate = Some(gate::Guarded { gate, keys });
+        Self { gate, ..self }
     }
 }
 

@@ -36,6 +36,8 @@ pub enum Problem {
     KeyExpired,
     /// The API key was revoked.
     KeyRevoked,
+    /// The stream token is past its expiry.
+    TokenExpired,
     /// The API key may not do this.
     ScopeMissing(&'static str),
     /// There is no such resource, or it is somebody else's.
@@ -171,6 +173,11 @@ impl Problem {
                 "A valid API key is needed",
             ),
             Self::KeyExpired => (S::UNAUTHORIZED, "key_expired", "The API key has expired"),
+            Self::TokenExpired => (
+                S::UNAUTHORIZED,
+                "token_expired",
+                "The stream token has expired",
+            ),
             Self::KeyRevoked => (S::UNAUTHORIZED, "key_revoked", "The API key was revoked"),
             Self::ScopeMissing(_) => (S::FORBIDDEN, "scope_missing", "The API key lacks a scope"),
             Self::NotFound => (S::NOT_FOUND, "not_found", "There is no such resource"),
@@ -247,6 +254,7 @@ impl Problem {
             Self::InvalidCursor
             | Self::KeyExpired
             | Self::KeyRevoked
+            | Self::TokenExpired
             | Self::ScopeMissing(_)
             | Self::NotFound
             | Self::RateLimited(_)
@@ -290,6 +298,7 @@ impl Problem {
             Self::Unauthenticated => {
                 "Send a key as `Authorization: Bearer skn_...` or as `X-Api-Key: skn_...`."
             }
+            Self::TokenExpired => "Whoever has the key can make another one.",
             Self::AgentArchived => "No runs can be created of it; those under way go on.",
             Self::UnsupportedMediaType => "Send `Content-Type: application/json`.",
             Self::LineFull => "Send it again when some of them have ended.",
@@ -379,7 +388,7 @@ impl Problem {
                     HeaderValue::from_static("Bearer realm=\"skein\""),
                 );
             }
-            Self::KeyExpired | Self::KeyRevoked => {
+            Self::KeyExpired | Self::KeyRevoked | Self::TokenExpired => {
                 headers.insert(
                     WWW_AUTHENTICATE,
                     HeaderValue::from_static("Bearer realm=\"skein\", error=\"invalid_token\""),

@@ -40,8 +40,13 @@ impl Asking {
     pub(crate) fn of(request: &Request) -> Self {
         let route = request.extensions().get::<MatchedPath>();
         let route = route.map_or("", MatchedPath::as_str);
+        Self::new(request.method().as_str(), route)
+    }
+
+    /// What a request of this method to this route asks.
+    pub(crate) fn new(method: &str, route: &str) -> Self {
         Self {
-            request: format!("{} {route}", request.method()).into(),
+            request: format!("{method} {route}").into(),
             of_operators: route.starts_with(OPERATORS),
             key: Arc::default(),
         }

@@ -6,8 +6,8 @@ use axum::routing::{get, post, put};
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 
-use crate::admin::{budgets, closing, keys, tenants};
-use crate::{Api, agents, audit, create, edge, events, health, runs, usage};
+use crate::admin::{budgets, closing, gate, keys, tenants};
+use crate::{Api, agents, audit, create, edge, events, health, runs, stream_token, usage};
 
 /// The OpenAPI 3.1 document of every route. A file, since making it costs more at each cold start than all else the API does
 /// then; a test makes it anew from the handlers and compares.
@@ -48,6 +48,7 @@ fn tenant() -> Router<Api> {
         .route("/v1/runs/{run}/steps", get(runs::steps))
         .route("/v1/runs/{run}/receipt", get(runs::receipt))
         .route("/v1/runs/{run}/cancel", post(runs::cancel))
+        .route("/v1/runs/{run}/stream-tokens", post(stream_token::create))
         .route("/v1/agents", get(agents::list))
         .route(
             "/v1/agents/{agent}",
@@ -70,9 +71,10 @@ fn tenant() -> Router<Api> {
 }
 
 fn stream() -> Router<Api> {
-    Router::new()
-        .route("/v1/runs", post(create::create))
-        .route("/v1/runs/{run}/events", get(events::read))
+    Router::new().route("/v1/runs", post(create::create)).route(
+        "/v1/runs/{run}/events",
+        get(events::read).options(edge::preflight),
+    )
 }
 
 /// What `stream` answers, as far as `api` has to know it: the same paths have other methods here.
@@ -100,6 +102,7 @@ fn admin() -> Router<Api> {
             "/v1/admin/tenants/{tenant}/keys",
             post(keys::create).get(keys::list),
         )
+        .route("/v1/admin/tenants/{tenant}/keys/sync", post(gate::sync))
         .route(
             "/v1/admin/tenants/{tenant}/keys/{key}",
             get(keys::read).delete(keys::revoke),

@@ -3,11 +3,13 @@
 mod agents;
 mod edge;
 mod events;
+mod gate;
 mod lambda_events;
 mod openapi;
 mod refusals;
 mod requests;
 mod runs;
+mod stream_tokens;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -205,6 +207,7 @@ impl World {
             expires_at: None,
             revoked_at: None,
             last_used_at: None,
+            gate: None,
         };
         change(&mut key);
         store.put_key(&key).await.unwrap();

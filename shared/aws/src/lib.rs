@@ -101,6 +101,16 @@ pub fn patient(config: &SdkConfig, attempt_timeout: Duration) -> SdkConfig {
     builder.timeout_config(timeouts(attempt_timeout)).build()
 }
 
+/// The same configuration for a service that takes few requests a second: more attempts, and a longer first wait.
+#[must_use]
+pub fn persistent(config: &SdkConfig, attempts: u32, first_backoff: Duration) -> SdkConfig {
+    let retry = RetryConfig::standard()
+        .with_max_attempts(attempts)
+        .with_initial_backoff(first_backoff)
+        .with_max_backoff(LONGEST_BACKOFF);
+    config.to_builder().retry_config(retry).build()
+}
+
 /// Makes ring the process's crypto provider for libraries that ask rustls for a default one, such
 /// as `reqwest`. Harmless when called again; SDK clients do not need it.
 pub fn install_crypto() {

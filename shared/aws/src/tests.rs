@@ -13,13 +13,14 @@ use tokio::net::TcpListener;
 
 use super::*;
 
-const SERVICES: [&str; 6] = [
+const SERVICES: [&str; 7] = [
     "DYNAMODB",
     "SQS",
     "BEDROCK_RUNTIME",
     "SCHEDULER",
     "CLOUDWATCH",
     "KMS",
+    "API_GATEWAY",
 ];
 
 /// Runs twice: first as a server that starts this same test again with the variables set, then
@@ -79,6 +80,8 @@ async fn call_each_service() {
     metrics.list_metrics().send().await.unwrap_err();
     let keys = aws_sdk_kms::Client::new(&config);
     keys.list_keys().send().await.unwrap_err();
+    let gate = aws_sdk_apigateway::Client::new(&config);
+    gate.get_usage_plans().send().await.unwrap_err();
 }
 
 fn message() -> aws_sdk_bedrockruntime::types::Message {
@@ -116,6 +119,17 @@ fn a_patient_configuration_differs_in_its_attempt_timeout_alone() {
     assert_eq!(timeouts.operation_attempt_timeout(), Some(minutes));
     assert_eq!(timeouts.connect_timeout(), Some(CONNECT_TIMEOUT));
     assert_eq!(patient.retry_config(), config.retry_config());
+}
+
+#[test]
+fn a_persistent_configuration_differs_in_its_attempts_and_their_waits_alone() {
+    let config = config();
+    let second = Duration::from_secs(1);
+    let persistent = persistent(&config, 7, second);
+    let retry = persistent.retry_config().unwrap();
+    assert_eq!((retry.max_attempts(), retry.initial_backoff()), (7, second));
+    assert_eq!(retry.max_backoff(), LONGEST_BACKOFF);
+    assert_eq!(persistent.timeout_config(), config.timeout_config());
 }
 
 #[test]

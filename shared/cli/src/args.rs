@@ -126,6 +126,9 @@ pub(crate) struct Dev {
     /// Have a table for a tenant of its own, such as `skein-acme`; may be repeated
     #[arg(long, value_name = "NAME")]
     pub(crate) tenant_table: Vec<String>,
+    /// Let an authorizer and usage plans stand before the functions; keys then come as `Authorization: Bearer` alone
+    #[arg(long)]
+    pub(crate) usage_plans: bool,
 }
 
 /// How tenants are kept apart.
@@ -148,6 +151,7 @@ impl Default for Dev {
             allow_loopback: false,
             isolation: Isolation::Session,
             tenant_table: Vec::new(),
+            usage_plans: false,
         }
     }
 }
@@ -213,6 +217,17 @@ pub(crate) enum Runs {
         #[arg(long, short)]
         follow: bool,
         /// Print JSON, one event a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a token that opens the events of this run alone, for a browser
+    Token {
+        /// The run
+        run: String,
+        /// For how many seconds, at most 3600
+        #[arg(long, default_value_t = 900)]
+        seconds: u64,
+        /// Print JSON
         #[arg(long)]
         json: bool,
     },
@@ -457,6 +472,11 @@ pub(crate) enum Keys {
         /// How long the old one holds on
         #[arg(long, default_value_t = 86_400)]
         grace_seconds: u64,
+    },
+    /// Have API Gateway know a tenant's keys, where that has usage plans
+    Sync {
+        /// The tenant
+        tenant: String,
     },
     /// Revoke a key, for ever
     Revoke {

@@ -38,6 +38,7 @@ pub(crate) async fn dev(args: Dev) -> Result<ExitCode, Failure> {
                 args::Isolation::Session => dev::Isolation::Session,
             },
             tenant_tables: args.tenant_table.clone(),
+            usage_plans: args.usage_plans,
         },
     )
     .await

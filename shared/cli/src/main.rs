@@ -86,6 +86,7 @@ async fn function(name: &str) -> Result<ExitCode, Failure> {
         "worker" => worker::run().await,
         "janitor" => janitor::run().await,
         "relay" => relay::run().await,
+        "authorizer" => authorizer::run().await,
         other => return Err(anyhow::anyhow!("there is no function `{other}`").into()),
     };
     ran.map_err(|error| Failure::Other(anyhow::anyhow!(error)))?;

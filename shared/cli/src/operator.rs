@@ -140,6 +140,16 @@ pub(crate) async fn keys(client: &Client, command: Keys) -> Result<ExitCode, Fai
             let request = client.request(Method::POST, &path).json(&body);
             issued(&client.json(request).await?);
         }
+        Keys::Sync { tenant } => {
+            let path = format!("{TENANTS}/{tenant}/keys/sync");
+            let synced = client.json(client.request(Method::POST, &path)).await?;
+            let of = |name| synced[name].to_string();
+            let (settled, pending) = (of("settled"), of("pending"));
+            let removed = of("removed");
+            output::line(&format!(
+                "{settled} settled, {pending} pending, {removed} removed"
+            ));
+        }
         Keys::Revoke { tenant, key } => {
             let path = format!("{TENANTS}/{tenant}/keys/{key}");
             client.send(client.request(Method::DELETE, &path)).await?;

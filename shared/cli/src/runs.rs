@@ -28,6 +28,7 @@ pub(crate) async fn runs(client: &Client, command: Runs) -> Result<ExitCode, Fai
             follow,
             json,
         } => print_events(client, &run, after, follow, json).await?,
+        Runs::Token { run, seconds, json } => make_token(client, &run, seconds, json).await?,
         Runs::Cancel { run, reason } => {
             let body = json!({"reason": reason});
             let request = client
@@ -90,6 +91,24 @@ async fn list(
         &["RUN", "STATUS", "AGENT", "STEPS", "COST", "CREATED"],
         &rows,
     );
+    Ok(())
+}
+
+async fn make_token(
+    client: &Client,
+    run: &str,
+    seconds: u64,
+    as_json: bool,
+) -> Result<(), Failure> {
+    let request = client
+        .request(Method::POST, &format!("/v1/runs/{run}/stream-tokens"))
+        .json(&json!({"lifetime_seconds": seconds}));
+    let made = client.json(request).await?;
+    if as_json {
+        output::line(&made.to_string());
+    } else {
+        output::line(&text(&made, "token"));
+    }
     Ok(())
 }
 

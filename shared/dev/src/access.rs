@@ -54,7 +54,9 @@ pub(crate) fn arrange(iam: &Iam) {
     );
     let keys = Statement::new(&["dynamodb:GetItem", "dynamodb:UpdateItem"], &[&table]);
     let keys = keys.leading(&[API_KEYS]);
-    iam.restrict(&key_of("stream"), Policy::new([keys.clone()]));
+    for function in ["authorizer", "stream"] {
+        iam.restrict(&key_of(function), Policy::new([keys.clone()]));
+    }
     let ready = [
         Statement::new(&["dynamodb:GetItem"], &[&table]).leading(&[PING]),
         Statement::new(&["s3:ListBucket"], &[BUCKET]),

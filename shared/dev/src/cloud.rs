@@ -16,6 +16,7 @@ use engine::{Clock, Engine, Platform};
 use gateway::{Gateway, Prices};
 use local::bedrock::{self, Bridge, Models};
 use local::cloudwatch::Metrics;
+use local::gate::Gate;
 use local::iam::Iam;
 use local::kms;
 use local::s3::Payloads;
@@ -27,7 +28,7 @@ use queue::{Beat, Queue};
 use signer::Signer;
 use store::{Archive, Store, TenantRole};
 
-use crate::access;
+use crate::{access, plans};
 
 /// The queues, as the template names them; each has a dead-letter queue of the same name with `-dlq` behind it.
 pub const QUEUES: [&str; 5] = [
@@ -84,6 +85,8 @@ pub struct CloudConfig {
     pub isolation: Isolation,
     /// Tables that tenants may have for themselves, by name (template: `bridge.yaml`, once for each).
     pub tenant_tables: Vec<String>,
+    /// Whether an authorizer and usage plans stand before the functions (template: `UsagePlans`).
+    pub usage_plans: bool,
 }
 
 /// The stand-ins of every AWS service that the platform uses. A clone shares all of them.
@@ -103,6 +106,8 @@ pub struct Cloud {
     pub payloads: Payloads,
     /// The key that signs checkpoints of audit trails.
     pub key: kms::Key,
+    /// API Gateway's keys and usage plans.
+    pub gate: Gate,
     /// The models.
     pub models: Models,
     /// Counts every request that reaches a stand-in.
@@ -113,6 +118,8 @@ pub struct Cloud {
     pub iam: Iam,
     /// How tenants' work is kept apart.
     pub isolation: Isolation,
+    /// What API Gateway's keys and plans are called, if they stand before the functions.
+    pub plans: Option<gate::Names>,
     /// The access key that clients here sign with.
     access_key: String,
 }
@@ -138,6 +145,7 @@ impl Cloud {
             metrics: Metrics::default(),
             payloads: Payloads::open(folder.map(|folder| folder.join("payloads")).as_deref())?,
             key: kms::Key::open(folder)?,
+            gate: Gate::open(folder)?,
             models: Models::new(bedrock::Config {
                 bridge: config.bridge,
             }),
@@ -145,10 +153,14 @@ impl Cloud {
             faults: Faults::none(),
             iam: Iam::default(),
             isolation: config.isolation,
+            plans: config.usage_plans.then(plans::names).flatten(),
             access_key: access::ANYBODY.to_owned(),
         };
         if cloud.isolation == Isolation::Session {
             access::arrange(&cloud.iam);
+        }
+        if let Some(names) = &cloud.plans {
+            plans::arrange(&cloud.gate, names)?;
         }
         for name in QUEUES {
             let dead = format!("{name}-dlq");
@@ -202,13 +214,14 @@ impl Cloud {
     }
 
     /// The stand-ins as HTTP services, by the name in `AWS_ENDPOINT_URL_<name>`.
-    pub fn services(&self) -> [(&'static str, Router); 8] {
+    pub fn services(&self) -> [(&'static str, Router); 9] {
         let plain = [
             ("DYNAMODB", self.table.guarded_router(&self.iam)),
             ("SQS", self.queues.router()),
             ("S3", self.iam.guard_objects(self.payloads.router())),
             ("STS", self.iam.router()),
             ("KMS", self.key.router()),
+            ("API_GATEWAY", self.gate.router()),
             ("BEDROCK_RUNTIME", self.models.router()),
             ("SCHEDULER", self.schedules.router()),
             ("CLOUDWATCH", self.metrics.router()),
@@ -264,6 +277,14 @@ impl Cloud {
     #[must_use]
     pub fn signer(&self) -> Signer {
         Signer::new(aws_sdk_kms::Client::new(&self.sdk("KMS")), kms::KEY)
+    }
+
+    /// API Gateway's keys as `admin` asks for them, without sockets; none where no usage plans stand before the functions.
+    #[must_use]
+    pub fn gate_keys(&self) -> Option<gate::Gate> {
+        let client = aws_sdk_apigateway::Client::new(&self.sdk("API_GATEWAY"));
+        let names = self.plans.clone()?;
+        Some(gate::Gate::new(client, names))
     }
 
     /// The queues as functions see them, without sockets.
@@ -341,6 +362,13 @@ impl Cloud {
                 "arn:aws:iam::000000000000:role/skein".to_owned(),
             ),
             ("SKEIN_STAGE", "dev".to_owned()),
+            (
+                "SKEIN_GATE",
+                self.plans
+                    .as_ref()
+                    .map_or(String::new(), |_| plans::NAME.to_owned()),
+            ),
+            ("SKEIN_GATE_POOLED", plans::POOLED.to_owned()),
             (
                 "SKEIN_TENANT_ROLE_ARN",
                 match self.isolation {

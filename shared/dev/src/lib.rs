@@ -5,6 +5,7 @@
 
 mod access;
 mod cloud;
+mod plans;
 mod platform;
 mod seed;
 mod state;

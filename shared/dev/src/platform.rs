@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use http::Method;
-use local::front::{self, Route};
+use local::front::{self, Guard, Route};
 use local::lambda::{
     Config, FunctionConfig, Lambda, Launcher, LineSink, Mapping, Mode, StreamMapping,
 };
@@ -18,9 +18,10 @@ use crate::access;
 use crate::cloud::{Cloud, QUEUES, REGION};
 
 /// The functions, with timeout in seconds, memory in MB, and how many events one process serves at a time.
-pub const FUNCTIONS: [(&str, u64, u32, usize); 7] = [
+pub const FUNCTIONS: [(&str, u64, u32, usize); 8] = [
     ("api", 29, 256, 64),
     ("admin", 29, 256, 16),
+    ("authorizer", 10, 256, 64),
     ("stream", 900, 256, 256),
     ("orchestrator", 300, 256, RUN_BATCHES),
     ("worker", 900, 256, TASK_BATCHES),
@@ -41,6 +42,8 @@ const JANITOR_EVERY: Duration = Duration::from_secs(60);
 /// wait that long).
 const RECORDS: usize = 100;
 const RECORDS_WINDOW: Duration = Duration::from_millis(500);
+/// How long an authorizer's answer is kept (template: `ReauthorizeEvery`).
+const AUTHORIZED_FOR: Duration = Duration::from_secs(30);
 /// Messages in one event (template: `BatchSize`).
 const BATCH_SIZE: usize = 10;
 
@@ -122,7 +125,9 @@ impl Platform {
             batching_window: RECORDS_WINDOW,
         };
         lambda.map_stream(cloud.changes.clone(), relay);
-        let router = front::router(lambda.clone(), front::Config::new(routes(), "api"));
+        let mut config = front::Config::new(routes(), "api");
+        config.guard = cloud.plans.is_some().then(|| guard(&cloud));
+        let router = front::router(lambda.clone(), config);
         let closing = shutdown.clone();
         tokio::spawn(async move {
             closing
@@ -190,6 +195,7 @@ fn routes() -> Vec<Route> {
     [
         (Some(Method::POST), "/v1/runs", "stream"),
         (Some(Method::GET), "/v1/runs/{run}/events", "stream"),
+        (Some(Method::OPTIONS), "/v1/runs/{run}/events", "stream"),
         (None, "/v1/admin/{proxy+}", "admin"),
     ]
     .map(|(method, pattern, function)| Route {
@@ -199,6 +205,19 @@ fn routes() -> Vec<Route> {
         streaming: function == "stream",
     })
     .into()
+}
+
+/// What stands before the functions with usage plans (template: `Keys` and `Followers`): before all but operators' routes,
+/// health and the document.
+fn guard(cloud: &Cloud) -> Guard {
+    Guard {
+        authorizer: "authorizer".to_owned(),
+        gate: cloud.gate.clone(),
+        guarded: "/v1/".to_owned(),
+        unguarded: "/v1/admin/".to_owned(),
+        asked_each_time: vec!["/v1/runs/{run}/events".to_owned()],
+        kept_for: AUTHORIZED_FOR,
+    }
 }
 
 /// Serves each stand-in on a port of its own.

@@ -149,6 +149,7 @@ async fn admit(
         expires_at: None,
         revoked_at: None,
         last_used_at: None,
+        gate: None,
     };
     store.put_key(&key).await?;
     Ok(())

@@ -9,6 +9,7 @@ pub mod audit;
 pub mod budget;
 pub mod caps;
 pub mod closing;
+pub mod gate;
 pub mod id;
 pub mod limit;
 pub mod model;

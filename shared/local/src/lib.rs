@@ -5,6 +5,7 @@
 pub mod bedrock;
 pub mod cloudwatch;
 pub mod front;
+pub mod gate;
 pub mod iam;
 pub mod kms;
 pub mod lambda;

@@ -1,5 +1,6 @@
 //! API keys: who may act for a tenant. Only the hash of a secret is ever stored.
 
+use domain::gate::AtGate;
 use domain::id::{KeyId, ProjectId, TenantId};
 use domain::time::At;
 use serde::{Deserialize, Serialize};
@@ -8,7 +9,7 @@ use crate::audit::{Act, state_of};
 use crate::item::{Item, Read, Set, keyed, number, text, to_json};
 use crate::key::{Key, key_list};
 use crate::list::Page;
-use crate::table::Write;
+use crate::table::{Outcome, Write};
 use crate::{Error, Store};
 
 /// A stored API key.
@@ -39,6 +40,9 @@ pub struct ApiKey {
     /// When it was last seen in use, to a few minutes. Lists do not hold it.
     #[serde(skip)]
     pub last_used_at: Option<At>,
+    /// What API Gateway is known to have of it. Lists do not hold it.
+    #[serde(skip)]
+    pub gate: Option<AtGate>,
 }
 
 impl Store {
@@ -55,6 +59,10 @@ impl Store {
         item.set_text("list_sk", api_key.id.as_str());
         if let Some(at) = api_key.last_used_at {
             item.set_number("last_used_at", at.0);
+        }
+        if let Some(at) = &api_key.gate {
+            item.set_text("gate_plan", &at.plan);
+            item.set_number("gate_ready", at.is_ready.into());
         }
         if let Some(at) = api_key.revoked_at {
             item.set_number("revoked_at", at.0);
@@ -104,6 +112,39 @@ impl Store {
         self.by_id(&list, tenant, limit, cursor, now).await
     }
 
+    /// Notes what API Gateway has of a key, if it was noted to have `from` of it; false when it was not. No change of the
+    /// key itself, so the audit trail does not tell of it.
+    ///
+    /// # Errors
+    /// Those of the table.
+    pub async fn key_at_gate(
+        &self,
+        id: &KeyId,
+        from: Option<&AtGate>,
+        to: Option<&AtGate>,
+    ) -> Result<bool, Error> {
+        let condition = match from {
+            Some(_) => "gate_plan = :from_plan AND gate_ready = :from_ready",
+            None => "attribute_exists(pk) AND attribute_not_exists(gate_plan)",
+        };
+        let change = match to {
+            Some(_) => "SET gate_plan = :to_plan, gate_ready = :to_ready",
+            None => "REMOVE gate_plan, gate_ready",
+        };
+        let mut write = Write::update(Key::api_key(id), change.to_owned(), condition.to_owned());
+        if let Some(from) = from {
+            write = write
+                .with(":from_plan", text(&from.plan))
+                .with(":from_ready", number(from.is_ready.into()));
+        }
+        if let Some(to) = to {
+            write = write
+                .with(":to_plan", text(&to.plan))
+                .with(":to_ready", number(to.is_ready.into()));
+        }
+        Ok(matches!(self.put(write).await?, Outcome::Done))
+    }
+
     /// Notes that a key was used.
     ///
     /// # Errors
@@ -120,5 +161,11 @@ fn read(item: &Item) -> Result<ApiKey, Error> {
     let mut key: ApiKey = item.json("head")?;
     item.text("hash")?.clone_into(&mut key.hash);
     key.last_used_at = item.find_number("last_used_at").map(At);
+    if item.contains_key("gate_plan") {
+        key.gate = Some(AtGate {
+            plan: item.text("gate_plan")?.to_owned(),
+            is_ready: item.find_number("gate_ready") == Some(1),
+        });
+    }
     Ok(key)
 }

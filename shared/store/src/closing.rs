@@ -36,8 +36,10 @@ const NAMES: u32 = 1_000;
 const AT_ONCE: usize = 16;
 /// Attributes that items get after they were written, without a change of any other. One that had none of them when it was
 /// exported and has one now has changed.
-const LATER: [&str; 10] = [
+const LATER: [&str; 12] = [
     "definitions",
+    "gate_plan",
+    "gate_ready",
     "last_used_at",
     "revoked_at",
     "touched",

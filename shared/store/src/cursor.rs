@@ -1,32 +1,20 @@
-//! Cursors: a place in a list, signed, bound to tenant and query, good for a day.
-//!
-//! Layout before base64url: version (1 byte), expiry (8 bytes, ms, big endian), the place, HMAC-SHA-256 cut to 16 bytes.
+//! Cursors: a place in a list, sealed for tenant and query, good for a day.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::id::TenantId;
 use domain::time::At;
-use hmac::{Hmac, Mac};
-use sha2::Sha256;
 
-use crate::Error;
+use crate::{Error, seal};
 
 /// How long a cursor is good for, in milliseconds.
 pub const LIFETIME_MS: u64 = 24 * 3_600_000;
 
-const VERSION: u8 = 1;
-const FRONT: usize = 9;
-const MAC: usize = 16;
+/// What is signed before all else.
+const PURPOSE: &str = "skein cursor";
 
 /// A cursor at `place` of the list that `query` names.
 pub(crate) fn seal(secret: &[u8], tenant: &TenantId, query: &str, place: &str, now: At) -> String {
-    let mut bytes = Vec::with_capacity(FRONT + place.len() + MAC);
-    bytes.push(VERSION);
-    bytes.extend(now.plus_ms(LIFETIME_MS).0.to_be_bytes());
-    bytes.extend(place.as_bytes());
-    let mac = sign(secret, tenant, query, &bytes).finalize().into_bytes();
-    bytes.extend(&mac[..MAC]);
-    URL_SAFE_NO_PAD.encode(bytes)
+    let purpose = [PURPOSE, tenant.as_str(), query];
+    seal::seal(secret, &purpose, place, now.plus_ms(LIFETIME_MS))
 }
 
 /// The place that `cursor` holds.
@@ -41,46 +29,19 @@ pub(crate) fn open(
     cursor: &str,
     now: At,
 ) -> Result<String, Error> {
-    let bytes = URL_SAFE_NO_PAD
-        .decode(cursor)
-        .map_err(|_| Error::BadCursor)?;
-    let (signed, mac) = bytes
-        .len()
-        .checked_sub(MAC)
-        .filter(|length| *length >= FRONT)
-        .map(|length| bytes.split_at(length))
-        .ok_or(Error::BadCursor)?;
-    sign(secret, tenant, query, signed)
-        .verify_truncated_left(mac)
-        .map_err(|_| Error::BadCursor)?;
-    let (front, place) = signed.split_at(FRONT);
-    if front[0] != VERSION {
-        return Err(Error::BadCursor);
-    }
-    let mut expires = [0; 8];
-    expires.copy_from_slice(&front[1..]);
-    if u64::from_be_bytes(expires) <= now.0 {
+    let purpose = [PURPOSE, tenant.as_str(), query];
+    let (place, expires_at) = seal::open(secret, &purpose, cursor).ok_or(Error::BadCursor)?;
+    if expires_at <= now {
         return Err(Error::ExpiredCursor);
     }
-    String::from_utf8(place.to_vec()).map_err(|_| Error::BadCursor)
-}
-
-fn sign(secret: &[u8], tenant: &TenantId, query: &str, bytes: &[u8]) -> Hmac<Sha256> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes keys of any length");
-    for part in [
-        b"skein cursor",
-        tenant.as_str().as_bytes(),
-        query.as_bytes(),
-    ] {
-        mac.update(part);
-        mac.update(b"\0");
-    }
-    mac.update(bytes);
-    mac
+    Ok(place)
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
     use super::*;
 
     const SECRET: &[u8] = b"a secret of the tests";

@@ -29,6 +29,8 @@ mod request;
 mod requests;
 mod run;
 pub mod schema;
+mod seal;
+mod stream_token;
 mod sts;
 mod table;
 mod tenant;
@@ -64,6 +66,7 @@ pub use list::{Page, RunFilter};
 pub use meter::Consumed;
 pub use requests::{MOST_TALLIED, Tallied, Tally};
 pub use run::{Creation, Loaded};
+pub use stream_token::StreamToken;
 pub use sts::TENANT_TAG;
 pub use usage::{Ended, head_in_stream};
 pub use watch::Sight;
@@ -80,7 +83,7 @@ pub struct Config {
     pub table: String,
     /// Name of the bucket for payloads over 64 KiB.
     pub bucket: String,
-    /// What cursors are signed with: at least 32 random bytes, the same in every process.
+    /// What cursors and stream tokens are signed with: at least 32 random bytes, the same in every process.
     pub cursor_secret: Vec<u8>,
     /// Partitions of each list of runs, 1 to 16. May be raised at any time, never lowered while runs are kept.
     pub list_shards: u8,

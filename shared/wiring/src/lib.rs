@@ -6,6 +6,7 @@
 //! work is done as the function itself; `SKEIN_PRICES`, a file of the form of `shared/gateway/prices.toml` whose prices
 //! replace those that are built in; `SKEIN_ALLOW_LOOPBACK=true`, for development.
 //! Whoever archives audit trails needs `SKEIN_AUDIT_BUCKET` and `SKEIN_AUDIT_KEY` (an id or ARN of KMS) as well.
+//! Who has API Gateway count requests reads `SKEIN_GATE` and `SKEIN_GATE_POOLED`.
 //! What the SDK itself reads stands in `aws`.
 
 mod ending;
@@ -17,6 +18,7 @@ use anyhow::{Context as _, bail};
 pub use ending::before_the_end;
 use engine::tools::Tools;
 use engine::{Engine, Platform};
+use gate::Gate;
 use gateway::{Gateway, Prices};
 use queue::{Beat, Queue, Timers};
 use signer::Signer;
@@ -30,6 +32,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Longest time to the head of a model's answer: for one that is not streamed, to its end.
 const MODEL_PATIENCE: Duration = Duration::from_secs(300);
+/// Attempts at a request to API Gateway, and the longest first wait between two.
+const GATE_ATTEMPTS: u32 = 5;
+const GATE_BACKOFF: Duration = Duration::from_millis(300);
 /// Fewest bytes of the secret that cursors are signed with.
 const MIN_SECRET_BYTES: usize = 32;
 
@@ -99,6 +104,37 @@ pub fn audit() -> anyhow::Result<(Archive, Signer)> {
     let config = aws::config();
     let signer = Signer::new(aws_sdk_kms::Client::new(&config), key);
     Ok((Archive::new(&config, &bucket), signer))
+}
+
+/// What API Gateway's keys and plans are called here: `SKEIN_GATE`, with the tiers of `SKEIN_GATE_POOLED` pooled. None
+/// without usage plans.
+///
+/// # Errors
+/// When the name cannot be used.
+pub fn gate_names() -> anyhow::Result<Option<gate::Names>> {
+    let set = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
+    let Some(name) = set("SKEIN_GATE") else {
+        return Ok(None);
+    };
+    let pooled = set("SKEIN_GATE_POOLED").unwrap_or_default();
+    let names = gate::Names::parse(&name, &pooled);
+    names
+        .map(Some)
+        .context("SKEIN_GATE must have 1 to 64 letters and digits")
+}
+
+/// API Gateway's keys, where there are usage plans.
+///
+/// # Errors
+/// As [`gate_names`].
+pub fn gate() -> anyhow::Result<Option<Gate>> {
+    let Some(names) = gate_names()? else {
+        return Ok(None);
+    };
+    // It takes five new keys a second, from all of an account: worth waiting for.
+    let config = aws::persistent(&aws::config(), GATE_ATTEMPTS, GATE_BACKOFF);
+    let client = aws_sdk_apigateway::Client::new(&config);
+    Ok(Some(Gate::new(client, names)))
 }
 
 /// Gauges of one function, in CloudWatch.

@@ -29,7 +29,7 @@ use crate::report::Report;
 use crate::stage::Stage;
 
 /// The functions, by the names of their binaries.
-pub(crate) const FUNCTIONS: [&str; 7] = [
+pub(crate) const FUNCTIONS: [&str; 8] = [
     "api",
     "admin",
     "stream",
@@ -37,6 +37,7 @@ pub(crate) const FUNCTIONS: [&str; 7] = [
     "worker",
     "janitor",
     "relay",
+    "authorizer",
 ];
 
 /// Measures what the platform costs, beside its targets.

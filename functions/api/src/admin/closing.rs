@@ -159,6 +159,7 @@ pub(crate) async fn close(
     let api = api.on_behalf_of(&by);
     let closing = Box::pin(api.engine.close_tenant(&tenant, &by)).await?;
     let closing = closing.ok_or(Problem::NotFound)?;
+    super::gate::settle_all_soon(&api, &tenant).await;
     let status = if closing.is_closed() {
         StatusCode::OK
     } else {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use store::ApiKey;
 use utoipa::ToSchema;
 
-use super::{find, find_open};
+use super::{find, find_open, gate};
 use crate::address::{Params, Path};
 use crate::auth::{AdminRead, AdminWrite, Operator, SCOPES};
 use crate::body::{Body, Optional};
@@ -79,6 +79,10 @@ pub(crate) struct KeyView {
     #[schema(value_type = Option<String>)]
     #[serde(serialize_with = "rfc_3339_if")]
     last_used_at: Option<At>,
+    /// What API Gateway counts its requests by, where that has usage plans: `own`, a key of its own there; `shared`, one that
+    /// it shares with other tenants' keys; `pending`, shared until its own is made, moved or removed. Not in lists.
+    #[schema(value_type = Option<String>)]
+    gateway: Option<&'static str>,
 }
 
 /// A key that was issued just now.
@@ -102,6 +106,16 @@ impl From<ApiKey> for KeyView {
             expires_at: key.expires_at,
             revoked_at: key.revoked_at,
             last_used_at: key.last_used_at,
+            gateway: None,
+        }
+    }
+}
+
+impl KeyView {
+    fn of(api: &Api, key: ApiKey) -> Self {
+        Self {
+            gateway: gate::stands(api, &key),
+            ..key.into()
         }
     }
 }
@@ -117,6 +131,7 @@ struct Grant {
 /// Stores a new key for a tenant and shows it.
 async fn issue(api: &Api, tenant: Tenant, grant: Grant) -> Result<Response, Problem> {
     let issued = keys::issue(&tenant.tier, keys::random());
+    let gate = gate::begin(api, &tenant);
     let key = ApiKey {
         id: KeyId::parse(&issued.id).map_err(|_| Problem::Internal)?,
         tenant: tenant.id,
@@ -128,11 +143,13 @@ async fn issue(api: &Api, tenant: Tenant, grant: Grant) -> Result<Response, Prob
         expires_at: grant.expires_at,
         revoked_at: None,
         last_used_at: None,
+        gate,
     };
     api.engine.store.put_key(&key).await?;
+    let key = gate::settle_soon(api, key).await;
     let view = IssuedKey {
         key: issued.text,
-        view: key.into(),
+        view: KeyView::of(api, key),
     };
     Ok((StatusCode::CREATED, Json(view)).into_response())
 }
@@ -260,7 +277,8 @@ pub(crate) async fn read(
     Path((tenant, key)): Path<(TenantId, KeyId)>,
     State(api): State<Api>,
 ) -> Result<Json<KeyView>, Problem> {
-    Ok(Json(find_key(&api, &tenant, &key).await?.into()))
+    let key = find_key(&api, &tenant, &key).await?;
+    Ok(Json(KeyView::of(&api, key)))
 }
 
 /// Rotate a key
@@ -349,5 +367,6 @@ pub(crate) async fn revoke(
         key.revoked_at = Some(api.engine.now());
         api.engine.store.put_key(&key).await?;
     }
+    gate::settle_soon(&api, key).await;
     Ok(StatusCode::NO_CONTENT)
 }

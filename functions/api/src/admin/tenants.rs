@@ -16,8 +16,8 @@ use http::header::LOCATION;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::change;
 use super::closing::{ClosingView, GoneView};
+use super::{change, gate};
 use crate::address::{Params, Path};
 use crate::auth::{AdminRead, AdminWrite, OPERATOR, Operator};
 use crate::body::Body;
@@ -368,7 +368,9 @@ pub(crate) async fn patch(
         }
         Ok(())
     });
-    Ok(Json(changed.await?.into()))
+    let changed = changed.await?;
+    gate::settle_all_soon(&api, &changed.id).await;
+    Ok(Json(changed.into()))
 }
 
 /// Suspend a tenant

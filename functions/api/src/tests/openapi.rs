@@ -5,7 +5,10 @@ use serde_json::Value;
 use utoipa::OpenApi as _;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
-use crate::{OPENAPI, admin, agents, audit, create, events, health, routes, runs, schema, usage};
+use crate::{
+    OPENAPI, admin, agents, audit, create, events, health, routes, runs, schema, stream_token,
+    usage,
+};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -20,6 +23,7 @@ use crate::{OPENAPI, admin, agents, audit, create, events, health, routes, runs,
         runs::steps,
         runs::receipt,
         runs::cancel,
+        stream_token::create,
         events::read,
         agents::list,
         agents::store_version,
@@ -44,6 +48,7 @@ use crate::{OPENAPI, admin, agents, audit, create, events, health, routes, runs,
         admin::keys::read,
         admin::keys::revoke,
         admin::keys::rotate,
+        admin::gate::sync,
         admin::budgets::list,
         admin::budgets::set,
         usage::of_tenant,
@@ -67,6 +72,14 @@ fn the_document_is_what_the_handlers_say() {
         .build();
     let components = document.components.get_or_insert_default();
     components.add_security_scheme("key", SecurityScheme::Http(key));
+    let token = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .bearer_format("skt_<sealed>")
+        .description(Some(
+            "A stream token; also taken in the query parameter `access_token`.",
+        ))
+        .build();
+    components.add_security_scheme("stream_token", SecurityScheme::Http(token));
     let json = document.to_pretty_json().unwrap() + "\n";
     expect_file!["../../openapi.json"].assert_eq(&json);
 }

@@ -14,12 +14,14 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header, request::Parts};
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::guard::Passed;
 use crate::lambda::OWNER_ID;
 
 /// What an event is made of.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Incoming<'a> {
     pub(super) parts: &'a Parts,
     pub(super) body: &'a [u8],
@@ -30,11 +32,18 @@ pub(super) struct Incoming<'a> {
     pub(super) api_keys: &'a BTreeMap<String, String>,
     pub(super) resource: &'a str,
     pub(super) path_parameters: &'a [(&'a str, &'a str)],
+    /// What it passed with, if anything stands before the functions.
+    pub(super) passed: Option<&'a Passed>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Event<'a> {
+    /// Only in what an authorizer is told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    r#type: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method_arn: Option<&'a str>,
     resource: &'a str,
     path: &'a str,
     http_method: &'a str,
@@ -67,6 +76,8 @@ struct Context<'a> {
     extended_request_id: &'a str,
     request_time: String,
     request_time_epoch: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    authorizer: Option<&'a Map<String, Value>>,
     identity: Identity<'a>,
 }
 
@@ -84,8 +95,28 @@ struct Identity<'a> {
     user_arn: Option<()>,
 }
 
+/// The method of a request, as a resource of IAM.
+pub(super) fn method_arn(incoming: &Incoming<'_>) -> String {
+    let (stage, parts) = (incoming.stage, incoming.parts);
+    let (method, path) = (&parts.method, parts.uri.path());
+    format!("arn:aws:execute-api:us-east-1:{OWNER_ID}:local/{stage}/{method}{path}")
+}
+
 /// The event in JSON.
 pub(super) fn build(incoming: &Incoming<'_>) -> Bytes {
+    write(incoming, None)
+}
+
+/// What an authorizer is told of a request: the same, without a body.
+pub(super) fn build_for_authorizer(incoming: &Incoming<'_>, method_arn: &str) -> Bytes {
+    let incoming = Incoming {
+        body: &[],
+        ..*incoming
+    };
+    write(&incoming, Some(method_arn))
+}
+
+fn write(incoming: &Incoming<'_>, method_arn: Option<&str>) -> Bytes {
     let parts = incoming.parts;
     let (source_ip, id) = (incoming.source_ip.to_string(), incoming.id.to_string());
     let headers = headers(&parts.headers, &source_ip, incoming.trace_id);
@@ -102,8 +133,14 @@ pub(super) fn build(incoming: &Incoming<'_>) -> Bytes {
         .unwrap_or_default();
     let text = std::str::from_utf8(incoming.body).ok();
     let header = |name| parts.headers.get(name).map(lossy);
-    let api_key = header("x-api-key");
+    let passed_key = incoming.passed.map(|passed| &passed.key);
+    let api_key = match passed_key {
+        Some((value, _)) => Some(Cow::Borrowed(value.as_str())),
+        None => header("x-api-key"),
+    };
     let event = Event {
+        r#type: method_arn.map(|_| "REQUEST"),
+        method_arn,
         resource: incoming.resource,
         path: parts.uri.path(),
         http_method: parts.method.as_str(),
@@ -129,13 +166,17 @@ pub(super) fn build(incoming: &Incoming<'_>) -> Bytes {
             extended_request_id: &id,
             request_time: request_time(now),
             request_time_epoch: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
+            authorizer: incoming.passed.map(|passed| &passed.context),
             identity: Identity {
                 source_ip: incoming.source_ip,
                 user_agent: header("user-agent"),
-                api_key_id: api_key
-                    .as_deref()
-                    .and_then(|key| incoming.api_keys.get(key))
-                    .map(String::as_str),
+                api_key_id: match passed_key {
+                    Some((_, id)) => Some(id),
+                    None => api_key
+                        .as_deref()
+                        .and_then(|key| incoming.api_keys.get(key))
+                        .map(String::as_str),
+                },
                 api_key,
                 access_key: None,
                 account_id: None,

@@ -6,6 +6,7 @@
 
 mod answer;
 mod event;
+mod guard;
 mod problem;
 mod route;
 
@@ -28,9 +29,11 @@ use http_body_util::BodyExt as _;
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
+pub use guard::Guard;
 pub use route::Route;
 
 use crate::lambda::{Body, InvokeError, Lambda};
+use guard::Passed;
 use problem::Problem;
 use route::Table;
 
@@ -58,6 +61,8 @@ pub struct Config {
     pub api_keys: BTreeMap<String, String>,
     /// How long a function may take for a buffered answer. Streamed ones are bound by the function's own timeout.
     pub buffered_timeout: Duration,
+    /// What stands before the functions, if anything does.
+    pub guard: Option<Guard>,
 }
 
 impl Config {
@@ -70,6 +75,7 @@ impl Config {
             stage: "local".to_owned(),
             api_keys: BTreeMap::new(),
             buffered_timeout: BUFFERED_TIMEOUT,
+            guard: None,
         }
     }
 }
@@ -79,6 +85,7 @@ struct Front {
     lambda: Lambda,
     table: Table,
     config: Config,
+    kept: guard::Kept,
 }
 
 /// A router that answers every request with a function.
@@ -88,6 +95,7 @@ pub fn router(lambda: Lambda, config: Config) -> Router {
         lambda,
         table,
         config,
+        kept: guard::Kept::default(),
     };
     Router::new().fallback(handle).with_state(Arc::new(front))
 }
@@ -110,7 +118,7 @@ async fn handle(State(front): State<Arc<Front>>, request: Request) -> Response {
     let id = Uuid::new_v4();
     let mut response = match front.answer(request, id).await {
         Ok(response) => response,
-        Err(problem) => problem.into_response(),
+        Err(problem) => problem.into_response(&id.to_string()),
     };
     if let Ok(id) = HeaderValue::try_from(id.to_string()) {
         response.headers_mut().insert("x-amzn-requestid", id);
@@ -119,6 +127,32 @@ async fn handle(State(front): State<Arc<Front>>, request: Request) -> Response {
 }
 
 impl Front {
+    /// Lets a request pass what stands before the functions.
+    async fn guard(&self, incoming: &event::Incoming<'_>) -> Result<Option<Passed>, Problem> {
+        let (parts, path) = (incoming.parts, incoming.parts.uri.path());
+        let guard = self.config.guard.as_ref();
+        let Some(guard) = guard.filter(|guard| guard.stands_before(&parts.method, path)) else {
+            return Ok(None);
+        };
+        let arn = event::method_arn(incoming);
+        let ask = async {
+            let event = event::build_for_authorizer(incoming, &arn);
+            let asked = self.lambda.invoke(&guard.authorizer, event);
+            let reply = tokio::time::timeout(self.config.buffered_timeout, asked).await;
+            match reply.map(|reply| reply.map(|reply| reply.body)) {
+                Ok(Ok(Body::Buffered(bytes))) => Ok(bytes),
+                Ok(Ok(Body::Streamed(_))) | Err(_) => Err(Problem::NotAuthorizing),
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "the authorizer failed");
+                    Err(Problem::NotAuthorizing)
+                }
+            }
+        };
+        let (headers, resource) = (&parts.headers, incoming.resource);
+        let passed = guard.pass(&self.kept, headers, resource, &arn, ask).await?;
+        Ok(Some(passed))
+    }
+
     async fn answer(&self, request: Request, id: Uuid) -> Result<Response, Problem> {
         let (parts, body) = request.into_parts();
         let body = read(&parts.headers, body).await?;
@@ -132,7 +166,7 @@ impl Front {
             .get("x-amzn-trace-id")
             .and_then(|value| value.to_str().ok())
             .map_or_else(|| crate::lambda::trace_id_of(id), str::to_owned);
-        let event = event::build(&event::Incoming {
+        let mut incoming = event::Incoming {
             parts: &parts,
             body: &body,
             id,
@@ -142,7 +176,11 @@ impl Front {
             api_keys: &self.config.api_keys,
             resource: found.resource,
             path_parameters: &found.parameters,
-        });
+            passed: None,
+        };
+        let passed = self.guard(&incoming).await?;
+        incoming.passed = passed.as_ref();
+        let event = event::build(&incoming);
         let invocation = self
             .lambda
             .invoke_traced(found.function, event, Some(trace_id));

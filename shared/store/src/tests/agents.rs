@@ -1,6 +1,7 @@
 use domain::agent::Agent;
 use local::wire::{Fault, Rule};
 
+use domain::gate::AtGate;
 use domain::id::KeyId;
 
 use super::*;
@@ -176,6 +177,7 @@ async fn a_key_is_found_by_its_id_and_belongs_to_one_tenant() {
         expires_at: Some(NOW.plus_ms(1)),
         revoked_at: None,
         last_used_at: None,
+        gate: None,
     };
     store.put_key(&key).await.unwrap();
     assert_eq!(store.key(&id("4f9a")).await.unwrap(), Some(key.clone()));
@@ -205,4 +207,53 @@ async fn a_key_is_found_by_its_id_and_belongs_to_one_tenant() {
         None,
         "no use makes a key"
     );
+}
+
+#[tokio::test]
+async fn what_api_gateway_has_of_a_key_is_noted_by_whoever_knows_what_was_noted() {
+    let World { store, .. } = world().await;
+    let id = |id: &str| KeyId::parse(id).unwrap();
+    let at = |plan: &str, is_ready| AtGate {
+        plan: plan.to_owned(),
+        is_ready,
+    };
+    let (making, ready, moved) = (at("free", false), at("free", true), at("business", false));
+    let missing = store.key_at_gate(&id("4f9a"), None, Some(&making)).await;
+    assert!(!missing.unwrap(), "no note makes a key");
+    let key = ApiKey {
+        id: id("4f9a"),
+        tenant: tenant("acme"),
+        project: None,
+        hash: "ab".repeat(32),
+        scopes: Vec::new(),
+        label: "test".to_owned(),
+        created_at: NOW,
+        expires_at: None,
+        revoked_at: None,
+        last_used_at: None,
+        gate: Some(making.clone()),
+    };
+    store.put_key(&key).await.unwrap();
+    let steps = [
+        (None, Some(&making), false),
+        (Some(&ready), Some(&moved), false),
+        (Some(&moved), None, false),
+        (Some(&making), Some(&ready), true),
+        (Some(&making), Some(&ready), false),
+        (Some(&ready), None, true),
+        (Some(&ready), None, false),
+        (None, Some(&moved), true),
+    ];
+    for (from, to, is_noted) in steps {
+        let noted = store.key_at_gate(&id("4f9a"), from, to).await.unwrap();
+        assert_eq!(noted, is_noted, "{from:?} to {to:?}");
+    }
+    let found = store.key(&id("4f9a")).await.unwrap().unwrap();
+    let expected = ApiKey {
+        gate: Some(moved),
+        ..key
+    };
+    assert_eq!(found, expected, "nothing else changes");
+    let acme = tenant("acme");
+    assert_eq!(store.audit(&acme, 0, 9).await.unwrap().items.len(), 1);
 }

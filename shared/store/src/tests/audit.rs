@@ -43,6 +43,7 @@ fn key(id: &str, tenant: &TenantId) -> ApiKey {
         expires_at: None,
         revoked_at: None,
         last_used_at: None,
+        gate: None,
     }
 }
 

@@ -70,6 +70,7 @@ fn key_of(id: &TenantId) -> ApiKey {
         expires_at: None,
         revoked_at: None,
         last_used_at: None,
+        gate: None,
     }
 }
 

@@ -26,6 +26,7 @@ async fn onboard(store: &Store, id: &str) -> Tenant {
         expires_at: None,
         revoked_at: None,
         last_used_at: None,
+        gate: None,
     };
     store.put_key(&key).await.unwrap();
     let agent = serde_json::from_value(json!({"model": "local.echo"})).unwrap();

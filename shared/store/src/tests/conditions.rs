@@ -55,6 +55,7 @@ fn api_key(tenant: &TenantId) -> ApiKey {
         expires_at: None,
         revoked_at: None,
         last_used_at: None,
+        gate: None,
     }
 }
 

@@ -16,6 +16,7 @@ fn event(request: Request<&[u8]>) -> ApiGatewayProxyRequest {
         api_keys: &api_keys,
         resource: "/v1/runs/{run}",
         path_parameters: &[("run", "a%20b")],
+        passed: None,
     });
     serde_json::from_slice(&json).unwrap()
 }

@@ -1,0 +1,6 @@
+//! The function `authorizer`.
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    authorizer::run().await
+}
