@@ -64,11 +64,22 @@ pub struct Archived {
     pub failed: usize,
 }
 
+impl Archived {
+    /// Counts something that went wrong, and that passes or does not.
+    fn count(&mut self, is_transient: bool) {
+        if is_transient {
+            self.delayed += 1;
+        } else {
+            self.failed += 1;
+        }
+    }
+}
+
 /// Makes the checkpoints that are due. What is wrong with one trail is logged and stops no other; one that cannot be read is
 /// left alone for an hour.
 ///
 /// # Errors
-/// When it is not known which tables there are. One that does not say which trails are due counts as one that failed.
+/// When it is not known which tables there are. One that does not say which trails are due counts as one trail.
 pub async fn archive(
     store: &Store,
     archive: &Archive,
@@ -77,16 +88,10 @@ pub async fn archive(
 ) -> Result<Archived, store::Error> {
     let mut archived = Archived::default();
     for table in store.tables().await? {
-        match Box::pin(archive_in(&table, archive, signer, now)).await {
-            Ok(of_table) => {
-                archived.due += of_table.due;
-                archived.checkpoints += of_table.checkpoints;
-                archived.failed += of_table.failed;
-            }
-            Err(error) => {
-                tracing::error!(error = %telemetry::chain(&error), "a table does not tell of its audit trails");
-                archived.failed += 1;
-            }
+        let seen_to = archive_in(&table, archive, signer, now, &mut archived);
+        if let Err(error) = Box::pin(seen_to).await {
+            tracing::error!(error = %telemetry::chain(&error), "a table does not tell of its audit trails");
+            archived.count(error.is_transient());
         }
     }
     Ok(archived)
@@ -98,12 +103,10 @@ async fn archive_in(
     archive: &Archive,
     signer: &Signer,
     now: At,
-) -> Result<Archived, store::Error> {
+    archived: &mut Archived,
+) -> Result<(), store::Error> {
     let waiting = store.trails_due(now, MOST).await?;
-    let mut archived = Archived {
-        due: waiting.len(),
-        ..Archived::default()
-    };
+    archived.due += waiting.len();
     let trails: Vec<_> = waiting
         .into_iter()
         .map(|(tenant, waited_until)| async move {
@@ -118,11 +121,10 @@ async fn archive_in(
     while let Some(made) = trails.next().await {
         match made {
             Ok(made) => archived.checkpoints += made,
-            Err(error) if error.is_transient() => archived.delayed += 1,
-            Err(_) => archived.failed += 1,
+            Err(error) => archived.count(error.is_transient()),
         }
     }
-    Ok(archived)
+    Ok(())
 }
 
 async fn report(store: &Store, tenant: &TenantId, waited_until: At, now: At, error: &Error) {
