@@ -1,5 +1,7 @@
 //! What a person can type.
 
+mod tenants;
+
 use std::path::PathBuf;
 
 use api::auth::OPERATOR_SCOPES;
@@ -8,6 +10,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::client::Client;
 use crate::output::Failure;
+
+pub(crate) use tenants::Tenants;
 
 /// Durable, multi-tenant AI agents on Lambda, or on this machine.
 #[derive(Debug, Parser)]
@@ -318,101 +322,6 @@ pub(crate) enum Agents {
         /// Its version [default: the latest]
         #[arg(long)]
         version: Option<u32>,
-    },
-}
-
-/// Where a tenant's data is.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Home {
-    /// In the stack's table
-    Pool,
-    /// In a table of its own in the same stack
-    Bridge,
-    /// In a stack of its own
-    Silo,
-}
-
-impl Home {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Pool => "pool",
-            Self::Bridge => "bridge",
-            Self::Silo => "silo",
-        }
-    }
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Tenants {
-    /// Onboard a tenant
-    Create {
-        /// Its id, for ever
-        id: String,
-        /// What people call it [default: the id]
-        #[arg(long)]
-        name: Option<String>,
-        /// Its tier
-        #[arg(long, default_value = "free")]
-        tier: String,
-        /// Where its data is, for ever
-        #[arg(long, value_enum, default_value_t = Home::Pool)]
-        isolation: Home,
-        /// Its own table (bridge): the name of the stack's table, a hyphen, and more
-        #[arg(
-            long,
-            required_if_eq("isolation", "bridge"),
-            conflicts_with = "endpoint"
-        )]
-        table: Option<String>,
-        /// Where its own stack answers (silo)
-        #[arg(long, required_if_eq("isolation", "silo"))]
-        endpoint: Option<String>,
-    },
-    /// List tenants
-    Ls {
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Show a tenant and what it may use
-    Show {
-        /// The tenant
-        id: String,
-    },
-    /// Change a tenant
-    Set {
-        /// The tenant
-        id: String,
-        /// What people call it
-        #[arg(long)]
-        name: Option<String>,
-        /// Its tier
-        #[arg(long)]
-        tier: Option<String>,
-        /// Where its limits differ from the tier's, as JSON: `{"concurrent_runs": 2}`
-        #[arg(long, value_parser = json)]
-        overrides: Option<serde_json::Value>,
-    },
-    /// Let no new run begin, and park those under way
-    Suspend {
-        /// The tenant
-        id: String,
-    },
-    /// Let its runs go on; also takes a closing back, until deletion begins
-    Resume {
-        /// The tenant
-        id: String,
-    },
-    /// Export everything it has, delete it, and prove that nothing remains; takes 20 minutes at least
-    Close {
-        /// The tenant
-        id: String,
-        /// Do not ask for its id
-        #[arg(long)]
-        yes: bool,
-        /// Do not tell how it goes on
-        #[arg(long)]
-        detach: bool,
     },
 }
 
