@@ -18,7 +18,6 @@ from resolved_template import Resolver  # noqa: E402
 EVERYTHING = {
     "Stage": "prod",
     "Size": "enterprise",
-    "PricesLayer": "arn:aws:lambda:us-east-1:123456789012:layer:prices:1",
     "TenantIsolation": "session",
     "UsagePlans": "on",
     "BusyFrom": "cron(45 7 ? * MON-FRI *)",
