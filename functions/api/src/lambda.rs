@@ -14,15 +14,14 @@ use lambda_http::tower::ServiceExt as _;
 use lambda_http::{Body, Error, IntoResponse, Request, RequestExt as _, service_fn};
 
 use crate::gate::GateKeys;
-use crate::routes::Surface;
-use crate::{Api, Config, router};
+use crate::{Api, Config, router, routes};
 
 /// Serves what tenants read and store until Lambda ends the process.
 ///
 /// # Errors
 /// When the environment lacks a setting, or the Runtime API fails.
 pub async fn run() -> Result<(), Error> {
-    run_buffered(start("api", Surface::Tenant).await?).await
+    run_buffered(start("api", routes::api()).await?).await
 }
 
 /// Serves what operators do until Lambda ends the process, with the gate if there is one.
@@ -35,7 +34,7 @@ pub async fn run_admin(gate: Option<(Gate, Arc<dyn GateKeys>)>) -> Result<(), Er
         Some((gate, keys)) => api.guarded(gate, keys),
         None => api,
     };
-    run_buffered(router(api, Surface::Admin.routes())).await
+    run_buffered(router(api, routes::admin())).await
 }
 
 async fn run_buffered(router: Router) -> Result<(), Error> {
@@ -51,7 +50,7 @@ async fn run_buffered(router: Router) -> Result<(), Error> {
 /// # Errors
 /// As [`run`].
 pub async fn run_streaming() -> Result<(), Error> {
-    let router = start("stream", Surface::Stream).await?;
+    let router = start("stream", routes::stream()).await?;
     lambda_http::run_with_streaming_response_concurrent(service_fn(move |request: Request| {
         let router = router.clone();
         async move { Ok::<_, Infallible>(serve(router, request).await) }
@@ -59,11 +58,11 @@ pub async fn run_streaming() -> Result<(), Error> {
     .await
 }
 
-async fn start(function: &str, surface: Surface) -> Result<Router, Error> {
+async fn start(function: &str, routes: Router<Api>) -> Result<Router, Error> {
     let api = started(function)?;
     let (tallies, engine) = (api.tallies.clone(), api.engine.clone());
     wiring::before_the_end(async move { tallies.tell_all(&engine).await }).await;
-    Ok(router(api, surface.routes()))
+    Ok(router(api, routes))
 }
 
 /// The API of a process that starts.

@@ -13,26 +13,12 @@ use crate::{Api, agents, audit, create, edge, events, health, runs, stream_token
 /// then; a test makes it anew from the handlers and compares.
 pub const OPENAPI: &str = include_str!("../openapi.json");
 
-/// What a function answers. The gateway's routes (`template.yaml`, `dev::platform`) say the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Surface {
-    /// The function `api`: what a tenant reads and stores, health and the document.
-    Tenant,
-    /// The function `stream`: runs are created, and their events followed.
-    Stream,
-    /// The function `admin`: what an operator does, under `/v1/admin`.
-    Admin,
-}
-
-impl Surface {
-    /// Its routes. Each function links just the handlers of its own.
-    pub(crate) fn routes(self) -> Router<Api> {
-        match self {
-            Self::Tenant => tenant().merge(elsewhere()),
-            Self::Stream => stream(),
-            Self::Admin => admin(),
-        }
-    }
+/// What the function `api` answers: what a tenant reads and stores, health and the document.
+///
+/// The gateway's routes (`template.yaml`, `dev::platform`) say the same as these three. Each function calls its own: one that
+/// chose among them as it runs would link the handlers of all.
+pub(crate) fn api() -> Router<Api> {
+    tenant().merge(elsewhere())
 }
 
 /// All of them, as clients see them behind the gateway.
@@ -70,7 +56,8 @@ fn tenant() -> Router<Api> {
         .route("/openapi.json", get(document))
 }
 
-fn stream() -> Router<Api> {
+/// What the function `stream` answers: runs are created, and their events followed.
+pub(crate) fn stream() -> Router<Api> {
     Router::new().route("/v1/runs", post(create::create)).route(
         "/v1/runs/{run}/events",
         get(events::read).options(edge::preflight),
@@ -84,7 +71,8 @@ fn elsewhere() -> Router<Api> {
         .route("/v1/runs/{run}/events", get(edge::elsewhere))
 }
 
-fn admin() -> Router<Api> {
+/// What the function `admin` answers: what an operator does, under `/v1/admin`.
+pub(crate) fn admin() -> Router<Api> {
     Router::new()
         .route("/v1/admin/tiers", get(tenants::tiers))
         .route(
