@@ -10,7 +10,7 @@ use crate::item::{Item, Read, Set, keyed, number, text, to_json};
 use crate::key::{self, Key, TRAILS};
 use crate::list::Page;
 use crate::schema::TTL;
-use crate::table::{ABSENT, LEDGER_ATTEMPTS, Outcome, Range, Refusal, Sort, Write, pause};
+use crate::table::{ABSENT, BUSY_ATTEMPTS, Outcome, Range, Refusal, Sort, Write, pause};
 use crate::{Error, Store};
 
 /// Most entries of one page.
@@ -100,7 +100,7 @@ impl Store {
         act: &Act<'_>,
         writes: &[Write],
     ) -> Result<Result<(), Vec<Refusal>>, Error> {
-        for attempt in 0..LEDGER_ATTEMPTS {
+        for attempt in 0..BUSY_ATTEMPTS {
             let tip = self.audit_tip(act.tenant).await?;
             let entry = Entry::after(&tip, act.tenant.clone(), self.change(act));
             let mut all = writes.to_vec();

@@ -12,14 +12,12 @@ use domain::usage::{Interval, Row, Usage};
 
 use crate::item::number;
 use crate::key::Key;
-use crate::table::{Outcome, PRESENT, Write, pause};
+use crate::table::{BUSY_ATTEMPTS, Outcome, PRESENT, Write, pause};
 use crate::usage::add;
 use crate::{Error, Store};
 
 /// Most rows of one tally: each is added to three of the table's, and a transaction holds a hundred items.
 pub const MOST_TALLIED: usize = 32;
-/// Attempts at one transaction: others count for the same tenant at the same time.
-const ATTEMPTS: u32 = 16;
 /// How long it is known what a process has told, in seconds. No process lives that long.
 const KEPT_S: u64 = 7 * 86_400;
 
@@ -68,7 +66,7 @@ impl Store {
                 *sum = sum.plus(row.usage);
             }
         }
-        for attempt in 0..ATTEMPTS {
+        for attempt in 0..BUSY_ATTEMPTS {
             let mut writes = vec![
                 note(tenant, tally, now),
                 Write::check(Key::tenant(tenant), PRESENT),

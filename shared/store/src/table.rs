@@ -19,8 +19,8 @@ use crate::{Error, Store};
 /// Attempts at a write that meets a transaction on the same item.
 pub(crate) const ATTEMPTS: u32 = 5;
 
-/// Attempts at a write that names a ledger: all of a tenant's runs meet there.
-pub(crate) const LEDGER_ATTEMPTS: u32 = 16;
+/// Attempts at a write where all that goes on for a tenant meets: its ledger, its audit trail, its usage.
+pub(crate) const BUSY_ATTEMPTS: u32 = 16;
 
 /// A change of one item, under a condition.
 #[derive(Clone)]

@@ -11,7 +11,7 @@ use crate::ledger::crowd::Turn;
 use crate::ledger::{Charge, Periods, Verdict, Written, place};
 use crate::schema::TTL;
 use crate::table::{
-    ABSENT, ATTEMPTS, LEDGER_ATTEMPTS, Outcome, PRESENT, Range, Refusal, Sort, Write, pause,
+    ABSENT, ATTEMPTS, BUSY_ATTEMPTS, Outcome, PRESENT, Range, Refusal, Sort, Write, pause,
 };
 use crate::{Error, Store, blob};
 
@@ -44,8 +44,7 @@ impl Store {
         commit: &Commit,
         charge: Option<&Charge<'_>>,
     ) -> Result<Creation, Error> {
-        let mut ledgers = Ledgers::new(charge);
-        let mut turn = self.turn(tenant, charge).await;
+        let mut ledgers = self.ledgers(tenant, charge).await;
         for attempt in 0..ledgers.attempts() {
             let mut writes = vec![
                 Write::new(self.head_item(tenant, head), Some(ABSENT)),
@@ -58,12 +57,7 @@ impl Store {
             writes.extend(ledgers.writes(tenant, head));
             match self.transact(writes).await? {
                 Outcome::Done => return Ok(Creation::New),
-                Outcome::Conflict => {
-                    if let Some(turn) = &mut turn {
-                        turn.line_up().await;
-                    }
-                    pause(attempt).await;
-                }
+                Outcome::Conflict => ledgers.stand_back(attempt).await,
                 Outcome::Refused(mut refusals) => {
                     let at_ledgers = refusals.split_off(2);
                     let [at_head, at_commit] = pair(refusals);
@@ -127,8 +121,7 @@ impl Store {
         charge: Option<&Charge<'_>>,
         kept_until: Option<At>,
     ) -> Result<Written, Error> {
-        let mut ledgers = Ledgers::new(charge);
-        let mut turn = self.turn(tenant, charge).await;
+        let mut ledgers = self.ledgers(tenant, charge).await;
         for attempt in 0..ledgers.attempts() {
             let item = self.commit_item(tenant, run, commit, kept_until).await?;
             let write = Write::new(item, Some(ABSENT));
@@ -152,12 +145,7 @@ impl Store {
                         waiting: ledgers.waiting,
                     });
                 }
-                Outcome::Conflict => {
-                    if let Some(turn) = &mut turn {
-                        turn.line_up().await;
-                    }
-                    pause(attempt).await;
-                }
+                Outcome::Conflict => ledgers.stand_back(attempt).await,
                 Outcome::Refused(mut refusals) => {
                     let before = 1 + usize::from(head.is_some()) + ledgers.places();
                     let at_ledgers = refusals.split_off(before.min(refusals.len()));
@@ -183,14 +171,22 @@ impl Store {
         Err(Error::conflict("PutItem"))
     }
 
-    /// The turn of a commit at the tenant's ledger, if it changes that.
-    async fn turn<'a>(
+    /// The ledgers that a commit changes, as soon as it is its turn there.
+    async fn ledgers<'a>(
         &'a self,
         tenant: &'a TenantId,
-        charge: Option<&Charge<'_>>,
-    ) -> Option<Turn<'a>> {
-        charge?;
-        Some(self.inner.crowds.approach(tenant).await)
+        charge: Option<&'a Charge<'a>>,
+    ) -> Ledgers<'a> {
+        let turn = match charge {
+            Some(_) => Some(self.inner.crowds.approach(tenant).await),
+            None => None,
+        };
+        Ledgers {
+            charge,
+            periods: Periods::default(),
+            waiting: charge.is_some_and(|charge| charge.line && charge.entry.active < 0),
+            turn,
+        }
     }
 
     /// What the refusal of ledgers leads to: an answer, or nothing when the write can be tried again.
@@ -310,20 +306,21 @@ struct Ledgers<'a> {
     periods: Periods,
     /// Whether a place becomes free for which runs wait, as was seen or is believed.
     waiting: bool,
+    turn: Option<Turn<'a>>,
 }
 
-impl<'a> Ledgers<'a> {
-    fn new(charge: Option<&'a Charge<'a>>) -> Self {
-        Self {
-            charge,
-            periods: Periods::default(),
-            waiting: charge.is_some_and(|charge| charge.line && charge.entry.active < 0),
+impl Ledgers<'_> {
+    /// Waits before the write that met another is tried again.
+    async fn stand_back(&mut self, attempt: u32) {
+        if let Some(turn) = &mut self.turn {
+            turn.line_up().await;
         }
+        pause(attempt).await;
     }
 
     fn attempts(&self) -> u32 {
         if self.charge.is_some() {
-            LEDGER_ATTEMPTS
+            BUSY_ATTEMPTS
         } else {
             ATTEMPTS
         }

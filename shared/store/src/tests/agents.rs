@@ -2,10 +2,9 @@ use domain::agent::Agent;
 use local::wire::{Fault, Rule};
 
 use domain::gate::AtGate;
-use domain::id::KeyId;
 
 use super::*;
-use crate::{ApiKey, Error, Page};
+use crate::{Error, Page};
 
 fn agent(system: &str) -> Agent {
     serde_json::from_value(json!({"model": "local.echo", "system": system})).unwrap()
@@ -221,17 +220,8 @@ async fn what_api_gateway_has_of_a_key_is_noted_by_whoever_knows_what_was_noted(
     let missing = store.key_at_gate(&id("4f9a"), None, Some(&making)).await;
     assert!(!missing.unwrap(), "no note makes a key");
     let key = ApiKey {
-        id: id("4f9a"),
-        tenant: tenant("acme"),
-        project: None,
-        hash: "ab".repeat(32),
-        scopes: Vec::new(),
-        label: "test".to_owned(),
-        created_at: NOW,
-        expires_at: None,
-        revoked_at: None,
-        last_used_at: None,
         gate: Some(making.clone()),
+        ..api_key("4f9a", &tenant("acme"))
     };
     store.put_key(&key).await.unwrap();
     let steps = [

@@ -1,14 +1,13 @@
 //! The audit trail: no change without its link, no link without its change.
 
 use domain::audit::{Entry, Verifier};
-use domain::id::KeyId;
 use domain::tenant::{Standing, Tenant};
 use futures_util::future::join_all;
 use local::wire::{Fault, Rule};
 
 use super::*;
 use crate::item::Read as _;
-use crate::{ApiKey, Error, Refused};
+use crate::{Error, Refused};
 
 async fn chain(store: &Store, tenant: &TenantId) -> Vec<Entry> {
     let (mut entries, mut next) = (Vec::new(), Some("0".to_owned()));
@@ -33,17 +32,8 @@ fn acts(entries: &[Entry]) -> Vec<(&str, &str, &str)> {
 
 fn key(id: &str, tenant: &TenantId) -> ApiKey {
     ApiKey {
-        id: KeyId::parse(id).unwrap(),
-        tenant: tenant.clone(),
-        project: None,
         hash: "a-hash-that-nobody-may-see".to_owned(),
-        scopes: vec!["runs:read".to_owned()],
-        label: "test".to_owned(),
-        created_at: NOW,
-        expires_at: None,
-        revoked_at: None,
-        last_used_at: None,
-        gate: None,
+        ..api_key(id, tenant)
     }
 }
 

@@ -8,7 +8,6 @@ use aws_sdk_dynamodb::types::{
 };
 use domain::budget::Node;
 use domain::closing::{Closing, Counts, Place};
-use domain::id::KeyId;
 use domain::run::Status;
 use domain::tenant::{Isolation, Standing};
 use domain::tier::{Subject as By, Window};
@@ -19,7 +18,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::item::Read;
-use crate::{ApiKey, Claimed, Ended, Error, Plan, Refused, RunFilter, WATCH_SHARDS};
+use crate::{Claimed, Ended, Error, Plan, Refused, RunFilter, WATCH_SHARDS};
 
 const OWN: &str = "skein-globex";
 
@@ -59,19 +58,7 @@ async fn keys(store: &Store, table: &str) -> BTreeSet<String> {
 }
 
 fn key_of(id: &TenantId) -> ApiKey {
-    ApiKey {
-        id: KeyId::parse(&format!("{id}1")).unwrap(),
-        tenant: id.clone(),
-        project: None,
-        hash: "ab".to_owned(),
-        scopes: Vec::new(),
-        label: "ci".to_owned(),
-        created_at: NOW,
-        expires_at: None,
-        revoked_at: None,
-        last_used_at: None,
-        gate: None,
-    }
+    api_key(&format!("{id}1"), id)
 }
 
 /// Has a tenant write whatever a tenant can.

@@ -4,30 +4,17 @@ use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::closing::{Closing, Counts, Phase, Place};
-use domain::id::KeyId;
 use domain::tenant::{Standing, Tenant};
 
 use super::*;
+use crate::Error;
 use crate::item::Item;
-use crate::{ApiKey, Error};
 
 /// A tenant with a key, an agent, and a run, one commit of which stands in the bucket.
 async fn onboard(store: &Store, id: &str) -> Tenant {
     let settings = Tenant::new(tenant(id), id, "business", NOW);
     store.put_tenant(&settings, None).await.unwrap();
-    let key = ApiKey {
-        id: KeyId::parse(&id.replace('-', "")).unwrap(),
-        tenant: tenant(id),
-        project: None,
-        hash: "ab".to_owned(),
-        scopes: Vec::new(),
-        label: "ci".to_owned(),
-        created_at: NOW,
-        expires_at: None,
-        revoked_at: None,
-        last_used_at: None,
-        gate: None,
-    };
+    let key = api_key(&id.replace('-', ""), &tenant(id));
     store.put_key(&key).await.unwrap();
     let agent = serde_json::from_value(json!({"model": "local.echo"})).unwrap();
     let clerk = AgentId::parse("clerk").unwrap();

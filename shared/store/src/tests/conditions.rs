@@ -2,7 +2,6 @@
 //! not as they should be.
 
 use domain::budget::{Denial, Entry, Node};
-use domain::id::KeyId;
 use domain::tenant::Tenant;
 
 use super::interleavings::wire::Ticket;
@@ -11,7 +10,7 @@ use super::ledgers::{account, money, usd};
 use super::*;
 use crate::item::{Item, Read as _, Set as _, keyed};
 use crate::table::Write;
-use crate::{ApiKey, Charge, Error, Key, Written};
+use crate::{Charge, Error, Key, Written};
 
 /// The transaction of a call that gets no further: it is done when the test has it done.
 async fn late<T>(stand: &Stand, call: impl Future<Output = T>) -> Ticket {
@@ -41,22 +40,6 @@ async fn put(store: &Store, item: Item) {
 
 fn agent(system: &str) -> domain::agent::Agent {
     serde_json::from_value(json!({"model": "local.echo", "system": system})).unwrap()
-}
-
-fn api_key(tenant: &TenantId) -> ApiKey {
-    ApiKey {
-        id: KeyId::parse("4f9a").unwrap(),
-        tenant: tenant.clone(),
-        project: None,
-        hash: "ab".repeat(32),
-        scopes: Vec::new(),
-        label: "test".to_owned(),
-        created_at: NOW,
-        expires_at: None,
-        revoked_at: None,
-        last_used_at: None,
-        gate: None,
-    }
 }
 
 #[tokio::test]
@@ -164,7 +147,7 @@ async fn a_change_whose_link_comes_late_is_refused_though_the_links_be_archived(
     let (store, acme) = (&stand.store, tenant("acme"));
     let keyed = |n: u8| ApiKey {
         id: KeyId::parse(&format!("k{n}")).unwrap(),
-        ..api_key(&acme)
+        ..api_key("4f9a", &acme)
     };
     for n in 1..=2 {
         let late = late(&stand, store.put_key(&keyed(n))).await;
@@ -179,10 +162,10 @@ async fn a_change_whose_link_comes_late_is_refused_though_the_links_be_archived(
 async fn a_link_is_never_written_over_though_the_tip_be_set_back() {
     let World { store, .. } = world().await;
     let acme = tenant("acme");
-    store.put_key(&api_key(&acme)).await.unwrap();
+    store.put_key(&api_key("4f9a", &acme)).await.unwrap();
     let tip = Key::audit_tip(&acme);
     let first = store.get(tip.clone(), true).await.unwrap().unwrap();
-    let mut changed = api_key(&acme);
+    let mut changed = api_key("4f9a", &acme);
     changed.label = "second".to_owned();
     store.put_key(&changed).await.unwrap();
     let before = store.audit(&acme, 0, 10).await.unwrap().items;
@@ -239,7 +222,7 @@ async fn versions_and_pointers_of_agents_are_kept_from_late_writers() {
 #[tokio::test]
 async fn a_key_is_revoked_by_its_tenant_alone_and_for_ever() {
     let World { store, .. } = world().await;
-    let key = api_key(&tenant("acme"));
+    let key = api_key("4f9a", &tenant("acme"));
     store.put_key(&key).await.unwrap();
     let revoked = ApiKey {
         revoked_at: Some(NOW),

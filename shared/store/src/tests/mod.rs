@@ -27,7 +27,7 @@ use aws_types::SdkConfig;
 use axum::Router;
 use domain::agent::AgentRef;
 use domain::caps::Caps;
-use domain::id::{AgentId, DriverId, FrameId, RunId, TenantId};
+use domain::id::{AgentId, DriverId, FrameId, KeyId, RunId, TenantId};
 use domain::model::{Answer, Content, StopReason, Usage};
 use domain::run::{Commit, Created, Event, Head, Lane, State, evolve, fold};
 use domain::tenant::Tenant;
@@ -37,7 +37,7 @@ use local::table::Table;
 use local::wire::{Faults, connector};
 use serde_json::json;
 
-use crate::{Config, Creation, Store};
+use crate::{ApiKey, Config, Creation, Store};
 
 /// The instant at which the runs of the tests begin.
 const NOW: At = At(1_700_000_000_000);
@@ -99,6 +99,23 @@ fn tenant(id: &str) -> TenantId {
 
 fn run(n: u8) -> RunId {
     RunId::from_bytes([n; 16])
+}
+
+/// A key that holds, for reading runs.
+fn api_key(id: &str, tenant: &TenantId) -> ApiKey {
+    ApiKey {
+        id: KeyId::parse(id).unwrap(),
+        tenant: tenant.clone(),
+        project: None,
+        hash: "ab".repeat(32),
+        scopes: vec!["runs:read".to_owned()],
+        label: "test".to_owned(),
+        created_at: NOW,
+        expires_at: None,
+        revoked_at: None,
+        last_used_at: None,
+        gate: None,
+    }
 }
 
 fn driver(id: &str) -> DriverId {
