@@ -71,11 +71,8 @@ impl Gate {
         let id = match Box::pin(request.send()).await {
             Ok(made) => made.id.unwrap_or_default(),
             Err(error) if is(&error, "ConflictException") => {
-                let found = self.keys(&name).await?.into_iter();
-                let found = found.map(|key| (key.name == name, key.id));
-                let id = found
-                    .into_iter()
-                    .find_map(|(is_it, id)| is_it.then_some(id));
+                let mut found = self.keys(&name).await?.into_iter();
+                let id = found.find(|key| key.name == name).map(|key| key.id);
                 id.ok_or(Error::Taken(name))?
             }
             Err(error) => return Err(Error::of_sdk("CreateApiKey", error)),
