@@ -26,6 +26,10 @@ pub struct Agent {
     /// How the model is to write.
     #[schema(required = false)]
     pub inference: Inference,
+    /// How long the provider keeps the beginning of its conversations after it was last read, where the model can; then
+    /// reading it again is cheaper. `off`, `5m` unless given, or `1h`.
+    #[schema(required = false, pattern = "^(off|5m|1h)$")]
+    pub prompt_cache: String,
     /// Names of the tools it may call.
     #[schema(required = false)]
     pub tools: Vec<String>,

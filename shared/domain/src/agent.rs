@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::caps::Caps;
 use crate::id::AgentId;
-use crate::model::Inference;
+use crate::model::{Inference, PromptCache};
 use crate::{schema, tool};
 
 /// What an agent is. Immutable once stored as a version.
@@ -23,6 +23,9 @@ pub struct Agent {
     /// How the model is to write.
     #[serde(default)]
     pub inference: Inference,
+    /// What the provider keeps of the beginning of its conversations, where the model can; five minutes unless given.
+    #[serde(default, skip_serializing_if = "PromptCache::is_default")]
+    pub prompt_cache: PromptCache,
     /// Names of the tools it may call.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<String>,

@@ -143,6 +143,30 @@ impl Default for Inference {
     }
 }
 
+/// Whether the provider is to keep what is sent to it again and again, and for how long. Reading what was kept costs a
+/// tenth of reading it anew, keeping it costs a quarter more, or for an hour twice as much (Claude; others ask other prices).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PromptCache {
+    /// Nothing is kept.
+    #[serde(rename = "off")]
+    Off,
+    /// For five minutes after it was last read.
+    #[default]
+    #[serde(rename = "5m")]
+    FiveMinutes,
+    /// For an hour after it was last read; for five minutes where the model knows no hour.
+    #[serde(rename = "1h")]
+    OneHour,
+}
+
+impl PromptCache {
+    /// Whether this is what an agent has that says nothing of it.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// One call of a model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request<'a> {
@@ -156,6 +180,8 @@ pub struct Request<'a> {
     pub tools: &'a [ToolSpec],
     /// How to write.
     pub inference: &'a Inference,
+    /// What is to be kept of it, where the model can.
+    pub prompt_cache: PromptCache,
     /// Most tokens of this answer: the inference parameter, or less when the run's caps leave less.
     pub max_output_tokens: u32,
 }

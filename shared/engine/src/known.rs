@@ -37,8 +37,9 @@ impl Engine {
             let Some(version) = version.await? else {
                 return Ok(None);
             };
-            let price = self.gateway.price(&version.definition.model);
-            Ok(Known::new(version.definition.clone(), price).ok())
+            let agent = &version.definition;
+            let price = self.gateway.price(&agent.model, agent.prompt_cache);
+            Ok(Known::new(agent.clone(), price).ok())
         };
         if !self.store.may_remember(tenant) {
             return Ok(Box::pin(read).await?.map(Arc::new));

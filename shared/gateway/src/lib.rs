@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use aws_sdk_bedrockruntime::Client;
-use domain::model::{Answer, Failure, Request};
+use domain::model::{Answer, Failure, PromptCache, Request};
 use domain::price::Price;
 use tokio::time::Instant;
 
@@ -58,10 +58,11 @@ impl Gateway {
         }
     }
 
-    /// The price of `model`. One that the table does not know has the table's dearest price, so that no budget is undercounted.
+    /// The price of `model`, of which as much is kept as `cache` asks for and the model can. One that the table does not know
+    /// has the table's dearest price, so that no budget is undercounted.
     #[must_use]
-    pub fn price(&self, model: &str) -> Price {
-        self.prices.of(model)
+    pub fn price(&self, model: &str, cache: PromptCache) -> Price {
+        self.prices.of(model, cache)
     }
 
     /// Calls the model and waits for its whole answer.
@@ -71,7 +72,7 @@ impl Gateway {
     /// A [`Failure`] in the provider's words, sorted by what is to be done about it.
     pub async fn call(&self, request: &Request<'_>) -> Result<Answer, Failure> {
         let started = Instant::now();
-        let input = Input::new(request);
+        let input = self.input(request);
         let output = self
             .client
             .converse()
@@ -83,7 +84,7 @@ impl Gateway {
             .send()
             .await
             .map_err(|error| failure::of_call(&error))?;
-        Ok(self.priced(request.model, answer::whole(output)?, started))
+        Ok(self.priced(request, answer::whole(output)?, started))
     }
 
     /// Calls the model, hands each piece of its answer to `on_delta` as it comes, and returns the answer that [`Gateway::call`] would
@@ -100,7 +101,7 @@ impl Gateway {
         mut on_delta: impl FnMut(Delta) + Send,
     ) -> Result<Answer, Failure> {
         let started = Instant::now();
-        let input = Input::new(request);
+        let input = self.input(request);
         let mut stream = self
             .client
             .converse_stream()
@@ -127,12 +128,18 @@ impl Gateway {
                 Err(error) => return Err(failure::of_stream(&error)),
             }
         }
-        Ok(self.priced(request.model, assembly.finish()?, started))
+        Ok(self.priced(request, assembly.finish()?, started))
     }
 
-    fn priced(&self, model: &str, parts: Parts, started: Instant) -> Answer {
+    fn input(&self, request: &Request<'_>) -> Input {
+        let cache = self.prices.cache(request.model, request.prompt_cache);
+        Input::new(request, cache)
+    }
+
+    fn priced(&self, request: &Request<'_>, parts: Parts, started: Instant) -> Answer {
+        let price = self.price(request.model, request.prompt_cache);
         Answer {
-            cost_micro_usd: self.price(model).of(&parts.usage),
+            cost_micro_usd: price.of(&parts.usage),
             content: parts.content,
             stop_reason: parts.stop_reason,
             usage: parts.usage,

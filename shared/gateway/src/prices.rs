@@ -5,6 +5,7 @@
 
 mod units;
 
+use domain::model::PromptCache;
 use domain::price::{Price, UnitPrices};
 use serde::Deserialize;
 use units::Units;
@@ -38,7 +39,7 @@ pub enum Error {
 #[derive(Clone, Debug)]
 pub struct Prices {
     /// Longest id first.
-    entries: Vec<(Id, Price)>,
+    entries: Vec<(Id, Model)>,
     unknown: Option<Price>,
     dearest: Price,
     units: Units,
@@ -65,7 +66,7 @@ impl Prices {
             if entries.iter().any(|(other, _)| *other == id) {
                 return Err(Error::Duplicate { id: entry.id });
             }
-            entries.push((id, entry.price()));
+            entries.push((id, entry.model()));
         }
         let units = Units::new(table.unit)?;
         if entries.is_empty() && table.unknown.is_none() && units.is_empty() {
@@ -92,15 +93,15 @@ impl Prices {
         self.units.of(region, architecture)
     }
 
-    fn new(mut entries: Vec<(Id, Price)>, unknown: Option<Price>, units: Units) -> Self {
+    fn new(mut entries: Vec<(Id, Model)>, unknown: Option<Price>, units: Units) -> Self {
         entries.sort_by_key(|(id, _)| std::cmp::Reverse(id.rank()));
         let dearest = entries
             .iter()
-            .fold(Price::default(), |dearest, (_, price)| Price {
-                input: dearest.input.max(price.input),
-                output: dearest.output.max(price.output),
-                cache_read: dearest.cache_read.max(price.cache_read),
-                cache_write: dearest.cache_write.max(price.cache_write),
+            .fold(Price::default(), |dearest, (_, model)| Price {
+                input: dearest.input.max(model.price.input),
+                output: dearest.output.max(model.price.output),
+                cache_read: dearest.cache_read.max(model.price.cache_read),
+                cache_write: dearest.cache_write.max(model.price.cache_write),
             });
         Self {
             entries,
@@ -111,25 +112,62 @@ impl Prices {
     }
 
     /// The price of `model`: a model id, one with a cross-region prefix, or the ARN of a foundation model or a system's inference
-    /// profile. An unknown model has the table's price for those, by default the dearest of each column.
+    /// profile; its writes to the prompt cache at the price of what is kept as long as `cache` asks for. An unknown model has the
+    /// table's price for those, by default the dearest of each column.
     #[must_use]
-    pub fn of(&self, model: &str) -> Price {
-        self.find(model).or(self.unknown).unwrap_or(self.dearest)
+    pub fn of(&self, model: &str, cache: PromptCache) -> Price {
+        let found = self.find(model).map(|found| found.price_with(cache));
+        found.or(self.unknown).unwrap_or(self.dearest)
     }
 
-    /// The price of `model` if an entry fits it.
+    /// What `model` keeps of a prompt when `cache` is asked for: nothing when it is not known to keep any.
     #[must_use]
-    pub fn find(&self, model: &str) -> Option<Price> {
+    pub fn cache(&self, model: &str, cache: PromptCache) -> PromptCache {
+        self.find(model)
+            .map_or(PromptCache::Off, |found| found.keeps(cache))
+    }
+
+    fn find(&self, model: &str) -> Option<Model> {
         let id = model.rsplit_once('/').map_or(model, |(_, id)| id);
         self.fitting(id)
             .or_else(|| self.fitting(without_region(id)?))
     }
 
-    fn fitting(&self, id: &str) -> Option<Price> {
+    fn fitting(&self, id: &str) -> Option<Model> {
         self.entries
             .iter()
             .find(|(entry, _)| entry.fits(id))
-            .map(|(_, price)| *price)
+            .map(|(_, model)| *model)
+    }
+}
+
+/// What the table says of a model.
+#[derive(Clone, Copy, Debug)]
+struct Model {
+    price: Price,
+    /// Whether it takes points up to which a prompt is kept.
+    keeps_prompts: bool,
+    /// Per million tokens that are kept for an hour, if it can.
+    cache_write_1h: Option<u64>,
+}
+
+impl Model {
+    fn keeps(&self, asked: PromptCache) -> PromptCache {
+        match asked {
+            PromptCache::OneHour if self.keeps_prompts && self.cache_write_1h.is_some() => asked,
+            PromptCache::OneHour | PromptCache::FiveMinutes if self.keeps_prompts => {
+                PromptCache::FiveMinutes
+            }
+            PromptCache::Off | PromptCache::FiveMinutes | PromptCache::OneHour => PromptCache::Off,
+        }
+    }
+
+    fn price_with(&self, asked: PromptCache) -> Price {
+        let hour = (self.keeps(asked) == PromptCache::OneHour).then_some(self.cache_write_1h);
+        Price {
+            cache_write: hour.flatten().unwrap_or(self.price.cache_write),
+            ..self.price
+        }
     }
 }
 
@@ -180,6 +218,9 @@ struct Entry {
     output: u64,
     cache_read: u64,
     cache_write: u64,
+    cache_write_1h: Option<u64>,
+    #[serde(default)]
+    keeps_prompts: bool,
     source: String,
     effective: toml::value::Datetime,
 }
@@ -207,12 +248,16 @@ impl Entry {
         })
     }
 
-    fn price(&self) -> Price {
-        Price {
-            input: self.input,
-            output: self.output,
-            cache_read: self.cache_read,
-            cache_write: self.cache_write,
+    fn model(&self) -> Model {
+        Model {
+            price: Price {
+                input: self.input,
+                output: self.output,
+                cache_read: self.cache_read,
+                cache_write: self.cache_write,
+            },
+            keeps_prompts: self.keeps_prompts,
+            cache_write_1h: self.cache_write_1h,
         }
     }
 }

@@ -3,14 +3,21 @@
 //! Bedrock demands what the domain does not: roles that alternate, no blank text, tool results before other content of their message,
 //! tool names of `[a-zA-Z0-9_-]{1,64}`, arguments that are objects, and a tool configuration wherever the conversation has tool
 //! calls. Here every conversation is brought into that form.
+//!
+//! And it can be told up to where a prompt is to be kept, so that the next call reads that part for a tenth of its price. A
+//! transcript only grows, so what one call of a run sent is the beginning of what the next one sends: there is a point behind
+//! the system prompt, which all runs of an agent share, and where more calls are to be expected, behind the two last messages of
+//! the user: what the call before has left, and what this one leaves. Bedrock takes four, and does without those that have too
+//! little before them to be worth it.
 
 use aws_sdk_bedrockruntime::types::{
-    ContentBlock, ConversationRole, InferenceConfiguration, Message as BedrockMessage,
-    SystemContentBlock, Tool, ToolConfiguration, ToolInputSchema, ToolResultBlock,
-    ToolResultContentBlock, ToolResultStatus, ToolSpecification, ToolUseBlock,
+    CachePointBlock, CachePointType, CacheTtl, ContentBlock, ConversationRole,
+    InferenceConfiguration, Message as BedrockMessage, SystemContentBlock, Tool, ToolConfiguration,
+    ToolInputSchema, ToolResultBlock, ToolResultContentBlock, ToolResultStatus, ToolSpecification,
+    ToolUseBlock,
 };
 use aws_smithy_types::Document;
-use domain::model::{Content, Message, Request, Role, ToolCall};
+use domain::model::{Content, Message, PromptCache, Request, Role, ToolCall};
 use serde_json::{Value, json};
 
 use crate::document;
@@ -24,11 +31,12 @@ pub(crate) struct Input {
 }
 
 impl Input {
-    pub(crate) fn new(request: &Request<'_>) -> Self {
-        let system = !is_blank(request.system);
+    /// The request, with points up to which the provider keeps it as long as `cache` says.
+    pub(crate) fn new(request: &Request<'_>, cache: PromptCache) -> Self {
+        let point = cache_point(cache);
         Self {
-            system: system.then(|| vec![SystemContentBlock::Text(request.system.to_owned())]),
-            messages: messages(request.messages),
+            system: system(request.system, point.clone()),
+            messages: messages(request, point),
             tools: tools(request),
             inference: inference(request),
         }
@@ -46,7 +54,30 @@ fn inference(request: &Request<'_>) -> InferenceConfiguration {
         .build()
 }
 
-fn messages(messages: &[Message]) -> Vec<BedrockMessage> {
+fn cache_point(cache: PromptCache) -> Option<CachePointBlock> {
+    let ttl = match cache {
+        PromptCache::Off => return None,
+        // What Bedrock does unless told otherwise, and all that some models know.
+        PromptCache::FiveMinutes => None,
+        PromptCache::OneHour => Some(CacheTtl::OneHour),
+    };
+    let point = CachePointBlock::builder()
+        .r#type(CachePointType::Default)
+        .set_ttl(ttl);
+    Some(point.build().expect("the type is set"))
+}
+
+fn system(system: &str, point: Option<CachePointBlock>) -> Option<Vec<SystemContentBlock>> {
+    if is_blank(system) {
+        return None;
+    }
+    let mut blocks = vec![SystemContentBlock::Text(system.to_owned())];
+    blocks.extend(point.map(SystemContentBlock::CachePoint));
+    Some(blocks)
+}
+
+fn messages(request: &Request<'_>, point: Option<CachePointBlock>) -> Vec<BedrockMessage> {
+    let messages = request.messages;
     let mut merged: Vec<(Role, Vec<ContentBlock>)> = Vec::with_capacity(messages.len());
     for message in messages {
         let mut blocks = message.content.iter().filter_map(block).peekable();
@@ -58,10 +89,19 @@ fn messages(messages: &[Message]) -> Vec<BedrockMessage> {
             _ => merged.push((message.role, blocks.collect())),
         }
     }
+    for (_, content) in &mut merged {
+        content.sort_by_key(|block| !block.is_tool_result());
+    }
+    let goes_on = !request.tools.is_empty() || messages.len() > 1;
+    if let Some(point) = point.filter(|_| goes_on) {
+        let of_user = merged.iter_mut().filter(|(role, _)| *role == Role::User);
+        for (_, content) in of_user.rev().take(2) {
+            content.push(ContentBlock::CachePoint(point.clone()));
+        }
+    }
     merged
         .into_iter()
-        .map(|(role, mut content)| {
-            content.sort_by_key(|block| !block.is_tool_result());
+        .map(|(role, content)| {
             BedrockMessage::builder()
                 .role(match role {
                     Role::User => ConversationRole::User,

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::*;
 
+mod prompt_cache;
 mod wire;
 
 fn gateway(router: Router) -> Gateway {
@@ -44,28 +45,33 @@ fn calculator() -> ToolSpec {
 /// A conversation with a model.
 struct Talk {
     model: &'static str,
+    system: String,
     messages: Vec<Message>,
     tools: Vec<ToolSpec>,
     inference: Inference,
+    prompt_cache: PromptCache,
 }
 
 impl Talk {
     fn with(model: &'static str, text: &str) -> Self {
         Self {
             model,
+            system: "Answer the question.".into(),
             messages: vec![Message::user(text)],
             tools: Vec::new(),
             inference: Inference::default(),
+            prompt_cache: PromptCache::default(),
         }
     }
 
     fn request(&self) -> Request<'_> {
         Request {
             model: self.model,
-            system: "Answer the question.",
+            system: &self.system,
             messages: &self.messages,
             tools: &self.tools,
             inference: &self.inference,
+            prompt_cache: self.prompt_cache,
             max_output_tokens: self.inference.max_output_tokens,
         }
     }
@@ -121,12 +127,18 @@ async fn a_text_is_answered_whole_and_in_pieces_alike() {
 #[tokio::test]
 async fn usage_is_counted_and_priced() {
     let gateway = models();
-    let (answer, _) = ask(&gateway, &Talk::with("local.echo", "the geese fly south")).await;
+    let talk = Talk::with("local.echo", "the geese fly south");
+    let (answer, _) = ask(&gateway, &talk).await;
     assert!(answer.usage.input_tokens > 0 && answer.usage.output_tokens > 0);
     // $1 per million is one micro-USD a token.
     let cost = answer.usage.input_tokens + 5 * answer.usage.output_tokens;
     assert_eq!(answer.cost_micro_usd, cost);
-    assert_eq!(gateway.price("local.echo").of(&answer.usage), cost);
+    assert_eq!(
+        gateway
+            .price("local.echo", talk.prompt_cache)
+            .of(&answer.usage),
+        cost
+    );
 }
 
 #[tokio::test]

@@ -158,6 +158,7 @@ fn the_document_shows_domain_values_as_they_are() {
             stop_sequences: vec![String::new()],
             ..Default::default()
         },
+        prompt_cache: domain::model::PromptCache::OneHour,
         tools: vec!["clock".to_owned()],
         caps: Default::default(),
         output_schema: Some(json!({})),

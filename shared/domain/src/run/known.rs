@@ -52,6 +52,7 @@ impl Known {
             messages: transcript,
             tools: &self.tools,
             inference: &self.agent.inference,
+            prompt_cache: self.agent.prompt_cache,
             max_output_tokens,
         }
     }

@@ -23,7 +23,7 @@ fn problem(text: &str) -> String {
 #[test]
 fn the_built_in_table_knows_its_models_under_every_name() {
     let prices = Prices::builtin();
-    let haiku = prices.of("anthropic.claude-haiku-4-5-20251001-v1:0");
+    let haiku = prices.of("anthropic.claude-haiku-4-5-20251001-v1:0", PromptCache::Off);
     assert_eq!((haiku.input, haiku.output), (1_100_000, 5_500_000));
     for name in [
         "us.anthropic.claude-haiku-4-5-20251001-v1:0",
@@ -31,33 +31,61 @@ fn the_built_in_table_knows_its_models_under_every_name() {
         "arn:aws:bedrock:us-east-1:111122223333:inference-profile/us.anthropic.claude-haiku-4-5-20251001-v1:0",
         "arn:aws:bedrock:us-east-1::foundation-model/anthropic.claude-haiku-4-5-20251001-v1:0",
     ] {
-        assert_eq!(prices.find(name), Some(haiku), "{name}");
+        assert_eq!(prices.of(name, PromptCache::Off), haiku, "{name}");
     }
-    let nova = prices.of("apac.amazon.nova-lite-v1:0");
+    let nova = prices.of("apac.amazon.nova-lite-v1:0", PromptCache::Off);
     assert_eq!((nova.input, nova.output), (60_000, 240_000));
-    let local = prices.of("local.echo");
+    let local = prices.of("local.echo", PromptCache::Off);
     assert_eq!((local.input, local.output), (1_000_000, 5_000_000));
 }
 
 #[test]
 fn a_global_profile_has_its_own_price() {
     let prices = Prices::builtin();
-    let global = prices.of("global.anthropic.claude-sonnet-4-5-20250929-v1:0");
-    let regional = prices.of("us.anthropic.claude-sonnet-4-5-20250929-v1:0");
+    let global = prices.of(
+        "global.anthropic.claude-sonnet-4-5-20250929-v1:0",
+        PromptCache::Off,
+    );
+    let regional = prices.of(
+        "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+        PromptCache::Off,
+    );
     assert_eq!((global.input, regional.input), (3_000_000, 3_300_000));
+}
+
+#[test]
+fn a_prompt_is_kept_as_long_as_the_model_can() {
+    use PromptCache::{FiveMinutes, Off, OneHour};
+    let prices = Prices::builtin();
+    let claude = "eu.anthropic.claude-sonnet-4-5-20250929-v1:0";
+    for (model, can) in [
+        (claude, [Off, FiveMinutes, OneHour]),
+        ("amazon.nova-lite-v1:0", [Off, FiveMinutes, FiveMinutes]),
+        ("meta.llama3-1-8b-instruct-v1:0", [Off, Off, Off]),
+        ("nobody.knows", [Off, Off, Off]),
+    ] {
+        let kept = [Off, FiveMinutes, OneHour].map(|asked| prices.cache(model, asked));
+        assert_eq!(kept, can, "{model}");
+    }
+    let write = |cache| prices.of(claude, cache).cache_write;
+    assert_eq!([write(FiveMinutes), write(OneHour)], [4_125_000, 6_600_000]);
 }
 
 #[test]
 fn an_unknown_model_costs_the_dearest_of_each_column() {
     let text = entry("cheap-in", 1, 90) + &entry("cheap-out", 50, 2);
     let prices = Prices::parse(&text).unwrap();
-    assert_eq!(prices.find("nobody.knows"), None);
-    let price = prices.of("nobody.knows");
+    assert!(prices.find("nobody.knows").is_none());
+    let price = prices.of("nobody.knows", PromptCache::Off);
     assert_eq!((price.input, price.output), (50, 90));
 
     let builtin = Prices::builtin();
     for profile in ["nobody.knows", "us.nobody.knows", "", "us."] {
-        assert_eq!(builtin.of(profile).output, 75_000_000, "{profile:?}");
+        assert_eq!(
+            builtin.of(profile, PromptCache::Off).output,
+            75_000_000,
+            "{profile:?}"
+        );
     }
 }
 
@@ -65,14 +93,20 @@ fn an_unknown_model_costs_the_dearest_of_each_column() {
 fn a_table_may_say_what_an_unknown_model_costs() {
     let text =
         entry("a", 5, 6) + "[unknown]\ninput = 7\noutput = 8\ncache_read = 9\ncache_write = 10\n";
-    assert_eq!(Prices::parse(&text).unwrap().of("b").output, 8);
+    assert_eq!(
+        Prices::parse(&text)
+            .unwrap()
+            .of("b", PromptCache::Off)
+            .output,
+        8
+    );
 }
 
 #[test]
 fn the_longest_id_that_fits_decides() {
     let text = entry("m*", 1, 1) + &entry("m.large*", 2, 2) + &entry("m.large-2", 3, 3);
     let prices = Prices::parse(&text).unwrap();
-    let input = |model| prices.of(model).input;
+    let input = |model| prices.of(model, PromptCache::Off).input;
     assert_eq!(
         [input("m.small"), input("m.large-1"), input("m.large-2")],
         [1, 2, 3]
@@ -84,7 +118,7 @@ fn an_override_replaces_and_adds() {
     let base = Prices::parse(&(entry("a", 1, 1) + &entry("b", 2, 2))).unwrap();
     let over = Prices::parse(&(entry("b", 20, 20) + &entry("c", 30, 30))).unwrap();
     let prices = base.overridden_by(over);
-    let input = |model| prices.of(model).input;
+    let input = |model| prices.of(model, PromptCache::Off).input;
     assert_eq!(
         [input("a"), input("b"), input("c"), input("d")],
         [1, 20, 30, 30]
@@ -121,7 +155,7 @@ fn a_wrong_table_is_refused_with_its_reason() {
 
 #[test]
 fn a_part_of_a_micro_usd_is_charged_whole() {
-    let nova = Prices::builtin().of("amazon.nova-micro-v1:0");
+    let nova = Prices::builtin().of("amazon.nova-micro-v1:0", PromptCache::Off);
     let usage = Usage {
         input_tokens: 1,
         ..Usage::default()

@@ -27,14 +27,20 @@ fn said(role: Role, content: Vec<Content>) -> Message {
 }
 
 fn translate(messages: &[Message], tools: &[ToolSpec]) -> Input {
-    Input::new(&Request {
+    kept(messages, tools, PromptCache::Off)
+}
+
+fn kept(messages: &[Message], tools: &[ToolSpec], cache: PromptCache) -> Input {
+    let request = Request {
         model: "m",
         system: "",
         messages,
         tools,
         inference: &Inference::default(),
+        prompt_cache: cache,
         max_output_tokens: 7,
-    })
+    };
+    Input::new(&request, cache)
 }
 
 /// A line for each message: its role, then its blocks.
@@ -49,6 +55,9 @@ fn outline(input: &Input) -> Vec<String> {
             let text = result.content[0].as_text().unwrap();
             let status = result.status.as_ref().map_or("", |status| status.as_str());
             format!("={text}{status}")
+        }
+        ContentBlock::CachePoint(point) => {
+            format!("|{}", point.ttl.as_ref().map_or("", |ttl| ttl.as_str()))
         }
         other => panic!("an unexpected block: {other:?}"),
     };
@@ -75,6 +84,51 @@ fn messages_of_one_role_are_merged() {
         outline(&input),
         [r#"user "a" "b""#, r#"assistant "c" "d" "e""#, r#"user "f""#]
     );
+}
+
+#[test]
+fn a_prompt_is_kept_up_to_what_the_last_two_calls_sent() {
+    let ask = || said(Role::Assistant, vec![call("look", json!({}))]);
+    let answer = |text: &str| said(Role::User, vec![result(text, false)]);
+    let talk = [
+        Message::user("a"),
+        ask(),
+        answer("b"),
+        ask(),
+        answer("c"),
+        Message::user("d"),
+    ];
+    let look = ToolSpec {
+        name: "look".into(),
+        description: String::new(),
+        input_schema: json!({}),
+    };
+    let tools = std::slice::from_ref(&look);
+    let input = kept(&talk, tools, PromptCache::FiveMinutes);
+    assert_eq!(
+        outline(&input),
+        [
+            "user \"a\"",
+            "assistant look{}",
+            "user =b |",
+            "assistant look{}",
+            "user =c \"d\" |"
+        ]
+    );
+    let input = kept(&talk[..1], tools, PromptCache::OneHour);
+    assert_eq!(outline(&input), ["user \"a\" |1h"]);
+    let input = kept(&talk[..1], &[], PromptCache::OneHour);
+    assert_eq!(
+        outline(&input),
+        ["user \"a\""],
+        "no other call is to be expected"
+    );
+}
+
+#[test]
+fn a_system_prompt_is_kept() {
+    let blocks = |text| system(text, cache_point(PromptCache::FiveMinutes)).unwrap_or_default();
+    assert_eq!([blocks("Be brief.").len(), blocks(" ").len()], [2, 0]);
 }
 
 #[test]
@@ -197,14 +251,16 @@ fn parameters_are_set_only_where_the_request_has_them() {
         top_p: None,
         stop_sequences: vec!["END".into()],
     };
-    let input = Input::new(&Request {
+    let request = Request {
         model: "m",
         system: "Be brief.",
         messages: &[Message::user("a")],
         tools: &[],
         inference: &inference,
+        prompt_cache: PromptCache::Off,
         max_output_tokens: u32::MAX,
-    });
+    };
+    let input = Input::new(&request, PromptCache::Off);
     assert_eq!(input.inference.max_tokens, Some(i32::MAX));
     assert_eq!(input.inference.temperature, Some(0.5));
     assert_eq!(input.inference.top_p, None);

@@ -7,10 +7,14 @@ use super::{
     request::{Block, Inference, Message, Request, Role},
 };
 
+/// Most points up to which a request asks to be kept.
+const MOST_CACHE_POINTS: usize = 4;
+
 /// Refuses what the Converse API refuses with `ValidationException`.
 pub(super) fn request(request: &Request<'_>) -> Result<(), Failure> {
     inference(&request.inference_config).map_err(Failure::validation)?;
     tools(request).map_err(Failure::validation)?;
+    cache_points(request).map_err(Failure::validation)?;
     messages(request).map_err(Failure::validation)
 }
 
@@ -56,6 +60,33 @@ fn tools(request: &Request<'_>) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+fn cache_points(request: &Request<'_>) -> Result<(), String> {
+    let messages = request.messages.iter().flat_map(|message| &message.content);
+    let points = request
+        .system
+        .iter()
+        .chain(messages)
+        .filter_map(|block| match block {
+            Block::CachePoint(point) => Some(point),
+            _ => None,
+        });
+    let ttls: Vec<_> = points.map(|point| point.ttl).collect();
+    if ttls.len() > MOST_CACHE_POINTS {
+        return Err(format!(
+            "The request has {} cache points; at most {MOST_CACHE_POINTS} are allowed.",
+            ttls.len()
+        ));
+    }
+    if ttls.is_sorted_by(|earlier, later| earlier >= later) {
+        Ok(())
+    } else {
+        Err(
+            "A cache point with a longer TTL must not come after one with a shorter TTL."
+                .to_owned(),
+        )
+    }
 }
 
 fn messages(request: &Request<'_>) -> Result<(), String> {
@@ -107,7 +138,7 @@ fn content(request: &Request<'_>, message: &Message<'_>, place: usize) -> Result
                 format!("The toolResult at messages.{place}.content.{at} needs a user message.")
             }
             Block::Json(_) => format!("The content block at messages.{place}.content.{at} is of an unknown kind."),
-            Block::Text(_) | Block::ToolUse(_) | Block::ToolResult(_) | Block::CachePoint | Block::Other(..) => continue,
+            Block::Text(_) | Block::ToolUse(_) | Block::ToolResult(_) | Block::CachePoint(_) | Block::Other(..) => continue,
         };
         return Err(wrong);
     }

@@ -12,7 +12,8 @@
 //!
 //! Each id takes a latency in milliseconds as suffix, as in `local.tools-50`. Every other id goes to
 //! the bridge. Nothing here keeps a conversation: what a model answers depends on the request alone,
-//! except that `local.flaky` counts its failures.
+//! except that `local.flaky` counts its failures. What the answer costs depends on the prompt cache, which
+//! works as Bedrock's does.
 
 mod bridge;
 mod check;
@@ -23,6 +24,7 @@ mod failure;
 mod flaky;
 mod json;
 mod plan;
+mod prompt_cache;
 mod reply;
 mod request;
 #[cfg(test)]
@@ -101,6 +103,7 @@ pub struct Models {
 struct Inner {
     bridge: Option<bridge::Client>,
     failures: flaky::Failures,
+    prompts: prompt_cache::Prompts,
     calls: AtomicU64,
 }
 
@@ -111,6 +114,7 @@ impl Models {
             inner: Arc::new(Inner {
                 bridge: config.bridge.map(bridge::Client::new),
                 failures: flaky::Failures::default(),
+                prompts: prompt_cache::Prompts::default(),
                 calls: AtomicU64::new(0),
             }),
         }
@@ -213,7 +217,8 @@ async fn converse(
             Target::Local(model, latency) => {
                 pause(latency).await;
                 let reply = model.answer(&models, &request)?;
-                let usage = Usage::of(&request, &reply);
+                let read = models.inner.prompts.read(&id, &request, started);
+                let usage = Usage::of(read, &reply);
                 (reply, usage)
             }
             Target::Bridge(bridge) => bridge.converse(&id, &request).await?,
@@ -251,7 +256,8 @@ async fn converse_stream(
             pause(latency).await;
         }
         let reply = model.answer(&models, &request)?;
-        let usage = Usage::of(&request, &reply);
+        let read = models.inner.prompts.read(&id, &request, started);
+        let usage = Usage::of(read, &reply);
         let mut frames = Frames::of(&reply, usage, latency.max(started.elapsed()));
         if reply.cut == Some(Cut::Connection) {
             return Ok(cut(frames.take()));

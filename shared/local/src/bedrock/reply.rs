@@ -2,10 +2,7 @@
 
 use serde_json::value::RawValue;
 
-use super::{
-    request::{Inference, Request},
-    tokens,
-};
+use super::{prompt_cache::Read, request::Inference, tokens};
 
 /// The answer of one model call.
 #[derive(Debug)]
@@ -68,20 +65,23 @@ pub(super) struct Usage {
     pub(super) output_tokens: u64,
     /// Input read from the provider's prompt cache; not part of `input_tokens`.
     pub(super) cache_read_tokens: u64,
+    /// Input that the prompt cache keeps from now on; not part of `input_tokens` either.
+    pub(super) cache_write_tokens: u64,
 }
 
 impl Usage {
-    /// What the local models used for `reply`.
-    pub(super) fn of(request: &Request<'_>, reply: &Reply) -> Self {
+    /// What was used for `reply` to a request that was read like that.
+    pub(super) fn of(read: Read, reply: &Reply) -> Self {
         Self {
-            input_tokens: tokens::of_request(request),
+            input_tokens: read.anew,
             output_tokens: reply.parts.iter().map(Part::tokens).sum(),
-            cache_read_tokens: 0,
+            cache_read_tokens: read.kept,
+            cache_write_tokens: read.to_keep,
         }
     }
 
     pub(super) fn total_tokens(self) -> u64 {
-        self.input_tokens + self.output_tokens + self.cache_read_tokens
+        self.input_tokens + self.output_tokens + self.cache_read_tokens + self.cache_write_tokens
     }
 }
 

@@ -35,7 +35,7 @@ pub(super) struct Message<'a> {
     pub(super) content: Vec<Block<'a>>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Role {
     User,
@@ -49,9 +49,26 @@ pub(super) enum Block<'a> {
     Json(&'a RawValue),
     ToolUse(ToolUse<'a>),
     ToolResult(ToolResult<'a>),
-    CachePoint,
+    CachePoint(CachePoint),
     /// Images, documents and whatever else the local models only count.
     Other(Cow<'a, str>, &'a RawValue),
+}
+
+/// Up to here the request is to be kept.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub(super) struct CachePoint {
+    #[serde(default)]
+    pub(super) ttl: Ttl,
+}
+
+/// How long after it was last read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+pub(super) enum Ttl {
+    #[default]
+    #[serde(rename = "5m")]
+    FiveMinutes,
+    #[serde(rename = "1h")]
+    OneHour,
 }
 
 #[derive(Debug, Deserialize)]
@@ -208,7 +225,7 @@ impl Message<'_> {
             Block::Text(_)
             | Block::Json(_)
             | Block::ToolResult(_)
-            | Block::CachePoint
+            | Block::CachePoint(_)
             | Block::Other(..) => None,
         })
     }
@@ -220,7 +237,7 @@ impl Message<'_> {
             Block::Text(_)
             | Block::Json(_)
             | Block::ToolUse(_)
-            | Block::CachePoint
+            | Block::CachePoint(_)
             | Block::Other(..) => None,
         })
     }
@@ -237,7 +254,9 @@ impl ToolResult<'_> {
         join(self.content.iter().filter_map(|b| match b {
             Block::Text(text) => Some(&**text),
             Block::Json(raw) => Some(raw.get()),
-            Block::ToolUse(_) | Block::ToolResult(_) | Block::CachePoint | Block::Other(..) => None,
+            Block::ToolUse(_) | Block::ToolResult(_) | Block::CachePoint(_) | Block::Other(..) => {
+                None
+            }
         }))
     }
 }
@@ -249,7 +268,7 @@ impl Block<'_> {
             Block::Json(_)
             | Block::ToolUse(_)
             | Block::ToolResult(_)
-            | Block::CachePoint
+            | Block::CachePoint(_)
             | Block::Other(..) => None,
         }
     }
@@ -301,10 +320,7 @@ impl<'de> Visitor<'de> for BlockVisitor {
             "json" => Block::Json(map.next_value()?),
             "toolUse" => Block::ToolUse(map.next_value()?),
             "toolResult" => Block::ToolResult(map.next_value()?),
-            "cachePoint" => {
-                map.next_value::<IgnoredAny>()?;
-                Block::CachePoint
-            }
+            "cachePoint" => Block::CachePoint(map.next_value()?),
             _ => Block::Other(member, map.next_value()?),
         };
         if map.next_key::<IgnoredAny>()?.is_some() {

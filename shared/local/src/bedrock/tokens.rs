@@ -4,7 +4,7 @@
 //! four bytes begun; every other visible byte counts one; white space counts nothing. So there are
 //! never more tokens than bytes, and English prose comes to about four bytes a token.
 
-use super::request::{Block, Request};
+use super::request::{Block, Request, ToolSpec};
 
 const PIECE_BYTES: usize = 4;
 
@@ -23,31 +23,28 @@ pub(super) fn prefix(text: &str, limit: u64) -> &str {
 /// Tokens of everything a request sends to the model.
 pub(super) fn of_request(request: &Request<'_>) -> u64 {
     let system: u64 = request.system.iter().map(of_block).sum();
-    let messages: u64 = request
-        .messages
-        .iter()
-        .flat_map(|m| &m.content)
-        .map(of_block)
-        .sum();
-    let tools: u64 = request
-        .tools()
-        .map(|tool| {
-            count(&tool.name)
-                + tool.description.as_ref().map_or(0, |d| count(&d.0))
-                + count(tool.input_schema.json.get())
-        })
-        .sum();
+    let messages = request.messages.iter().flat_map(|m| &m.content);
+    let messages: u64 = messages.map(of_block).sum();
+    let tools: u64 = request.tools().map(of_tool).sum();
     let schema = request.output_schema().map_or(0, count);
     system + messages + tools + schema
 }
 
-fn of_block(block: &Block<'_>) -> u64 {
+/// Tokens of a tool's specification.
+pub(super) fn of_tool(tool: &ToolSpec<'_>) -> u64 {
+    count(&tool.name)
+        + tool.description.as_ref().map_or(0, |d| count(&d.0))
+        + count(tool.input_schema.json.get())
+}
+
+/// Tokens of a block.
+pub(super) fn of_block(block: &Block<'_>) -> u64 {
     match block {
         Block::Text(text) => count(text),
         Block::Json(raw) | Block::Other(_, raw) => count(raw.get()),
         Block::ToolUse(call) => count(&call.name) + count(call.input.get()),
         Block::ToolResult(result) => result.content.iter().map(of_block).sum(),
-        Block::CachePoint => 0,
+        Block::CachePoint(_) => 0,
     }
 }
 

@@ -47,11 +47,12 @@ pub(super) fn body(reply: &Reply, usage: Usage, latency: Duration) -> Vec<u8> {
 fn metadata(out: &mut Vec<u8>, usage: Usage, latency: Duration) {
     let text = format!(
         "\"usage\":{{\"inputTokens\":{},\"outputTokens\":{},\"totalTokens\":{},\"cacheReadInputTokens\":{},\
-         \"cacheWriteInputTokens\":0}},\"metrics\":{{\"latencyMs\":{}}}",
+         \"cacheWriteInputTokens\":{}}},\"metrics\":{{\"latencyMs\":{}}}",
         usage.input_tokens,
         usage.output_tokens,
         usage.total_tokens(),
         usage.cache_read_tokens,
+        usage.cache_write_tokens,
         latency.as_millis()
     );
     out.extend_from_slice(text.as_bytes());

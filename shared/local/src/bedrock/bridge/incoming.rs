@@ -67,6 +67,7 @@ impl From<WireUsage> for Usage {
             input_tokens: wire.prompt_tokens.saturating_sub(cached),
             output_tokens: wire.completion_tokens,
             cache_read_tokens: cached,
+            cache_write_tokens: 0,
         }
     }
 }

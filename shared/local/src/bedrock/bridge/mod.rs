@@ -16,6 +16,7 @@ use serde_json::Value;
 use super::{
     Bridge,
     failure::{Failure, Kind},
+    prompt_cache::Read,
     reply::{Reply, Usage},
     request::Request,
     tokens,
@@ -71,7 +72,7 @@ impl Client {
             .await
             .map_err(|error| self.unreachable(&error))?;
         let (reply, usage) = incoming::reply(&body)?;
-        let usage = usage.unwrap_or_else(|| Usage::of(request, &reply));
+        let usage = usage.unwrap_or_else(|| Usage::of(Read::whole(request), &reply));
         Ok((reply, usage))
     }
 

@@ -57,7 +57,7 @@ fn user(message: &Message<'_>, out: &mut Vec<Value>) -> Result<(), Failure> {
         match block {
             Block::Text(text) => parts.push(json!({ "type": "text", "text": text })),
             Block::Other(kind, raw) => parts.push(other(kind, raw)?),
-            Block::ToolResult(_) | Block::ToolUse(_) | Block::Json(_) | Block::CachePoint => {}
+            Block::ToolResult(_) | Block::ToolUse(_) | Block::Json(_) | Block::CachePoint(_) => {}
         }
     }
     let plain = parts.iter().all(|part| part["type"] == "text");

@@ -2,6 +2,7 @@ mod bridge;
 mod fitting;
 mod flaky;
 mod planning;
+mod prompt_cache;
 mod protocol;
 
 use aws_sdk_bedrockruntime::{
