@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow};
-use domain::plan::{self, Error, Load, Measured, Plan};
+use domain::plan::{self, Error, Load, Measured, Plan, Service};
 use gateway::Prices;
 use serde_json::json;
 
@@ -216,13 +216,16 @@ fn money(plan: &Plan, model: &str) {
             a_run(micro_usd),
         ]
     };
-    output::table(
-        &["MONEY", "        A MONTH", "         A RUN"],
-        &[
-            row("the platform", plan.platform_micro_usd),
-            row(&format!("the model, {model}"), plan.model_micro_usd),
-        ],
-    );
+    let mut services: Vec<Service> = plan.lines.iter().map(|line| line.service).collect();
+    services.sort_unstable();
+    services.dedup();
+    let mut rows: Vec<_> = services
+        .into_iter()
+        .map(|service| row(service.as_str(), plan.of(service)))
+        .collect();
+    rows.push(row("the platform", plan.platform_micro_usd));
+    rows.push(row(&format!("the model, {model}"), plan.model_micro_usd));
+    output::table(&["MONEY", "        A MONTH", "         A RUN"], &rows);
 }
 
 fn right(text: String, width: usize) -> String {

@@ -6,6 +6,7 @@
 
 mod bill;
 mod seeds;
+mod stored;
 mod units;
 
 use serde::{Deserialize, Serialize};

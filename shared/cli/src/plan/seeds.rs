@@ -56,12 +56,12 @@ fn containers(basis: &Basis, load: &Load) -> Result<(), Failure> {
         &rows,
     );
     // What S1 had wrong, counted as it should have been.
+    let processes = 500_u64.div_ceil(load.together);
     output::line(&format!(
-        "S1: 100 runs a minute of 5 minutes each are 500 runs at once by Little's law, so {} processes of {} \
-         (not 10 workers, unless each holds 60).",
-        500_u64.div_ceil(load.together),
+        "S1: 100 runs a minute of 5 minutes each are 500 runs at once by Little's law, so {processes} processes that hold {} each;",
         load.together
     ));
+    output::line("    its 10 workers would have to hold 50.");
     output::line("S1: 10,000 runs of 2 MB, and a fifth more, are 24 GB (not 20).");
     Ok(())
 }

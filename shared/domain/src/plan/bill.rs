@@ -4,6 +4,7 @@ use std::num::Saturating;
 
 use serde::Serialize;
 
+use super::stored::{Content, stored};
 use super::{
     Asked, BEAT_MS, CPU_MB, Error, LEG_MS, LOOK_MS, Load, MONTH_S, Measured, Prices, REQUEST_MS,
     TOKEN_BYTES,
@@ -16,13 +17,8 @@ type Amount = Saturating<u128>;
 const MILLI: u64 = 1_000;
 /// Minutes in a month.
 const MINUTES: u64 = MONTH_S / 60;
-/// Bytes that a write unit holds, and a read unit.
-const WRITE_UNIT: u64 = 1_024;
+/// Bytes that a read unit holds.
 const READ_UNIT: u64 = 4_096;
-/// JSON over this goes to the bucket (`store`).
-const INLINE_BYTES: u64 = 64 * 1_024;
-/// Commits between two snapshots (`engine`).
-const SNAPSHOT_EVERY: u64 = 100;
 /// Days that a payload in the bucket is kept (template: `PayloadRetentionDays`), and logs of `prod` are.
 const PAYLOAD_DAYS: u64 = 800;
 const LOG_DAYS: u64 = 90;
@@ -45,23 +41,23 @@ const TRACED_PERCENT: u64 = 5;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Service {
-    /// AWS Lambda.
+    /// Functions.
     Lambda,
-    /// Amazon API Gateway.
+    /// The REST API.
     ApiGateway,
-    /// Amazon DynamoDB.
+    /// The table.
     DynamoDb,
-    /// Amazon SQS.
+    /// Queues.
     Sqs,
-    /// Amazon S3.
+    /// The bucket.
     S3,
-    /// Amazon CloudWatch.
+    /// Logs, metrics, alarms.
     CloudWatch,
-    /// AWS X-Ray.
+    /// Traces.
     XRay,
-    /// AWS Secrets Manager.
+    /// Secrets.
     SecretsManager,
-    /// AWS KMS.
+    /// Keys.
     Kms,
 }
 
@@ -166,68 +162,6 @@ impl Table {
     fn add(&mut self, asked: Asked, times: Amount) {
         self.write_units += big(asked.write_units) * times;
         self.half_read_units += big(asked.half_read_units) * times;
-    }
-}
-
-/// Where JSON of this size goes, which has `base` bytes with next to no content.
-struct Stored {
-    /// Write units more than with no content.
-    write_units: u64,
-    /// Bytes more in the item, and bytes in the bucket.
-    item_bytes: u64,
-    payload_bytes: u64,
-}
-
-fn stored(base: u64, content: u64) -> Stored {
-    if base.saturating_add(content) > INLINE_BYTES {
-        return Stored {
-            write_units: 0,
-            item_bytes: 0,
-            payload_bytes: base.saturating_add(content),
-        };
-    }
-    Stored {
-        write_units: (base + content).div_ceil(WRITE_UNIT) - base.div_ceil(WRITE_UNIT),
-        item_bytes: content,
-        payload_bytes: 0,
-    }
-}
-
-/// What a run stores beyond what was measured, and what that asks.
-#[derive(Default)]
-struct Content {
-    write_units: u64,
-    item_bytes: u64,
-    payloads: u64,
-    payload_bytes: u64,
-}
-
-impl Content {
-    /// So many commits, each written at `units` times the units of a plain write.
-    fn add(&mut self, commits: u64, stored: &Stored, units: u64) {
-        self.write_units += commits * stored.write_units * units;
-        self.item_bytes += commits * stored.item_bytes;
-        self.payload_bytes += commits * stored.payload_bytes;
-        self.payloads += commits * u64::from(stored.payload_bytes > 0);
-    }
-
-    fn of(load: &Load, measured: &Measured) -> Self {
-        let bytes = measured.units.bytes;
-        let answer = load.output_tokens * TOKEN_BYTES;
-        let mut content = Self::default();
-        content.add(1, &stored(bytes.creation, load.payload_bytes), 2);
-        let step = stored(bytes.step, answer + load.payload_bytes);
-        content.add(load.steps - 1, &step, 1);
-        content.add(1, &stored(bytes.end, answer), 2);
-        // Snapshots hold the transcript so far; the one before is deleted.
-        let each = bytes.step + answer + load.payload_bytes;
-        for snapshot in 1..=load.steps / SNAPSHOT_EVERY {
-            let whole = stored(0, each * SNAPSHOT_EVERY * snapshot);
-            content.write_units += 2 * whole.write_units.max(1);
-            content.payloads += u64::from(whole.payload_bytes > 0);
-            content.payload_bytes += whole.payload_bytes;
-        }
-        content
     }
 }
 
@@ -368,7 +302,7 @@ pub(super) fn plan(load: &Load, prices: &Prices, measured: &Measured) -> Result<
     };
     let anew = |requests, processes: Amount| told(requests, processes * big(ANEW_A_MINUTE));
 
-    let content = Content::of(load, measured);
+    let content = Content::of(load, ask);
     let answer_bytes = load.output_tokens * TOKEN_BYTES + load.payload_bytes;
     let stored_bytes = ask.bytes.run + (load.steps - 1) * ask.bytes.step + content.item_bytes;
 
