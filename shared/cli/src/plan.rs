@@ -65,9 +65,10 @@ pub(crate) fn plan(asked: &args::Plan) -> Result<ExitCode, Failure> {
         output::line(&document.to_string());
         return Ok(ExitCode::SUCCESS);
     }
-    show(&plan, asked);
     if asked.seeds {
         seeds::show(&basis, &load)?;
+    } else {
+        show(&plan, asked);
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -60,7 +60,7 @@ pub(crate) struct Plan {
     /// File of prices that replace and extend those that are built in
     #[arg(long, env = "SKEIN_PRICES", value_name = "FILE")]
     pub(crate) prices: Option<PathBuf>,
-    /// Also print what the systems that Skein replaces said they cost, beside what such loads cost here
+    /// Print what the systems that Skein replaces said they cost, beside what as many such runs cost here
     #[arg(long)]
     pub(crate) seeds: bool,
     /// Print JSON

@@ -21,7 +21,6 @@ impl Basis {
 }
 
 pub(super) fn show(basis: &Basis, load: &Load) -> Result<(), Failure> {
-    output::line("\nTHEIRS BESIDE OURS, at the load above but for the number of runs\n");
     containers(basis, load)?;
     output::line("");
     squads(basis, load)?;
