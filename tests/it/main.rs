@@ -28,5 +28,6 @@ mod runs;
 mod streams;
 mod tenants;
 mod tidy;
+mod units;
 mod usage;
 mod world;

@@ -39,12 +39,12 @@ fn requests(snapshot: &Snapshot) -> BTreeMap<&str, u64> {
         .collect()
 }
 
-fn of_the_table(snapshot: &Snapshot) -> u64 {
+pub(crate) fn of_the_table(snapshot: &Snapshot) -> u64 {
     TABLE.iter().map(|name| snapshot.of(name).requests).sum()
 }
 
 /// Counts from now on the messages that are sent about runs: those that ask for sweeps are shared by all runs of two seconds.
-fn messages(world: &World) -> Arc<AtomicU64> {
+pub(crate) fn messages(world: &World) -> Arc<AtomicU64> {
     let sent = Arc::new(AtomicU64::new(0));
     let counts = sent.clone();
     let never = Rule::new(Fault::Throttle).on("SendMessage");

@@ -154,6 +154,10 @@ class Idle(unittest.TestCase):
             total = sum(dollars for _, _, dollars in idle_cost.items(resolved(Stage=stage, Size="small")))
             self.assertLessEqual(total, 20, stage)
 
+    def test_the_planner_counts_what_a_small_stack_has(self):
+        planned = json.loads(deployment.text("shared/cli/src/plan/idle.json"))
+        self.assertEqual(planned, idle_cost.counts(resolved()), "scripts/idle_cost.py --counts prints what it has")
+
     def test_nothing_of_a_small_stack_is_always_on(self):
         kinds = {resource["Type"] for resource in resolved()["Resources"].values()}
         for kind in (

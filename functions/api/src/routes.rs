@@ -22,7 +22,6 @@ pub(crate) fn api() -> Router<Api> {
 }
 
 /// All of them, as clients see them behind the gateway.
-#[cfg(test)]
 pub(crate) fn routes() -> Router<Api> {
     tenant().merge(stream()).merge(admin())
 }

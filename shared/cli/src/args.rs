@@ -1,5 +1,6 @@
 //! What a person can type.
 
+mod plan;
 mod tenants;
 
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::client::Client;
 use crate::output::Failure;
 
+pub(crate) use plan::Plan;
 pub(crate) use tenants::Tenants;
 
 /// Durable, multi-tenant AI agents on Lambda, or on this machine.
@@ -87,6 +89,8 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Plan what a load takes and costs a month on AWS, without asking any platform
+    Plan(Plan),
     /// Check that the platform can be reached and is well
     Doctor,
     /// Print the OpenAPI document

@@ -12,6 +12,7 @@ mod dev;
 mod doctor;
 mod operator;
 mod output;
+mod plan;
 mod run;
 #[cfg(test)]
 mod runbooks;
@@ -63,6 +64,7 @@ async fn perform(cli: Cli) -> Result<ExitCode, Failure> {
         }
         Command::Audit(command) => audit::audit(&cli.server, command).await,
         Command::Tiers { json } => operator::tiers(&cli.server.operator()?, json).await,
+        Command::Plan(asked) => plan::plan(&asked),
         Command::Doctor => doctor::doctor(&cli.server).await,
         Command::Openapi => {
             output::line(api::OPENAPI.trim_end());

@@ -13,6 +13,7 @@ pub mod gate;
 pub mod id;
 pub mod limit;
 pub mod model;
+pub mod plan;
 pub mod price;
 pub mod receipt;
 pub mod run;

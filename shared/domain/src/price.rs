@@ -67,6 +67,39 @@ pub struct UnitPrices {
     pub gb_second: u64,
 }
 
+/// What else a stack is billed for, which no run's receipt has, in pico-USD.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StackPrices {
+    /// A request to the REST API.
+    pub api_request: u64,
+    /// A request to a queue that finds no message.
+    pub empty_poll: u64,
+    /// A GB in the table for a month, indexes included.
+    pub table_gb_month: u64,
+    /// The same GB kept so that the table can go back to any second (PITR).
+    pub table_backup_gb_month: u64,
+    /// A GB in the bucket for a month.
+    pub payload_gb_month: u64,
+    /// A GB written to the logs.
+    pub log_gb: u64,
+    /// A GB of logs kept for a month.
+    pub log_gb_month: u64,
+    /// A series of a metric of our own for a month.
+    pub metric_month: u64,
+    /// A request that writes gauges.
+    pub metric_request: u64,
+    /// A metric that an alarm watches, for a month.
+    pub alarm_month: u64,
+    /// A dashboard for a month.
+    pub dashboard_month: u64,
+    /// A secret for a month.
+    pub secret_month: u64,
+    /// A key of KMS for a month.
+    pub key_month: u64,
+    /// A trace that X-Ray records.
+    pub trace: u64,
+}
+
 /// Megabyte-milliseconds in a gigabyte-second.
 const MB_MS: u64 = 1_024 * 1_000;
 /// Thousandths in one.

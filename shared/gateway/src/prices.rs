@@ -6,7 +6,7 @@
 mod units;
 
 use domain::model::PromptCache;
-use domain::price::{Price, UnitPrices};
+use domain::price::{Price, StackPrices, UnitPrices};
 use serde::Deserialize;
 use units::Units;
 
@@ -91,6 +91,24 @@ impl Prices {
     #[must_use]
     pub fn units(&self, region: &str, architecture: &str) -> UnitPrices {
         self.units.of(region, architecture)
+    }
+
+    /// What else a stack is billed for in a Region. A unit that has no price there costs the most that it does anywhere.
+    #[must_use]
+    pub fn stack(&self, region: &str) -> StackPrices {
+        self.units.of_stack(region)
+    }
+
+    /// Whether `model` has a price of its own.
+    #[must_use]
+    pub fn knows_model(&self, model: &str) -> bool {
+        self.find(model).is_some()
+    }
+
+    /// Whether any unit has a price of this Region.
+    #[must_use]
+    pub fn knows_region(&self, region: &str) -> bool {
+        self.units.know(region)
     }
 
     fn new(mut entries: Vec<(Id, Model)>, unknown: Option<Price>, units: Units) -> Self {

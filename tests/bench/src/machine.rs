@@ -14,7 +14,7 @@ const TICK: Duration = Duration::from_millis(10);
 /// The machine that figures are true of.
 #[derive(Debug, Serialize)]
 pub(crate) struct Description {
-    processor: String,
+    pub(crate) processor: String,
     cores: usize,
     kernel: String,
 }

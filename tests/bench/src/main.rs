@@ -15,6 +15,7 @@ mod spike;
 mod stage;
 mod start;
 mod tls;
+mod units;
 mod w1;
 mod w2;
 
@@ -55,6 +56,9 @@ struct Args {
     /// Folder of the functions' binaries; that of this program unless given.
     #[arg(long)]
     binaries: Option<PathBuf>,
+    /// File that `units` is written to: `shared/cli/src/plan/timed.json` is what `skein plan` is built with.
+    #[arg(long, value_name = "FILE")]
+    write: Option<PathBuf>,
     /// Makes one call over TLS to this address and prints what it cost: the child process of `start`.
     #[arg(long, hide = true)]
     call: Option<SocketAddr>,
@@ -74,6 +78,8 @@ enum Part {
     Fair,
     /// What rate limits and budgets cost: W2 with both, with one of them and with neither.
     Limits,
+    /// What the planner counts with: CPU of runs, steps and polls, bytes of logs.
+    Units,
     /// A process from its start to its first poll; the first call over TLS.
     Start,
     /// Processes after some hundred requests, one at a time.
@@ -129,7 +135,7 @@ async fn measure(args: &Args, binaries: &std::path::Path) -> anyhow::Result<Repo
         stage.platform.stop().await;
     }
     // Each on a platform of its own: what one leaves in the table slows down the next.
-    for part in [Part::W1, Part::W2, Part::Spike, Part::Line] {
+    for part in [Part::W1, Part::W2, Part::Units, Part::Spike, Part::Line] {
         if !asked(part) {
             continue;
         }
@@ -137,6 +143,12 @@ async fn measure(args: &Args, binaries: &std::path::Path) -> anyhow::Result<Repo
         match part {
             Part::W1 => w1::measure(&stage, args.runs, &mut report).await?,
             Part::W2 => w2::measure(&stage, args.runs * 5 / 2, &mut report).await?,
+            Part::Units => {
+                let timed = units::measure(&stage, args.runs / 5, &mut report).await?;
+                if let Some(file) = &args.write {
+                    units::write(&timed, file)?;
+                }
+            }
             Part::Spike => spike::measure(&stage, &mut report).await?,
             Part::Line => line::measure(&stage, &mut report).await?,
             Part::Start | Part::Memory | Part::Size | Part::Limits | Part::Fair => {}

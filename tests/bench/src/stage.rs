@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -34,6 +34,8 @@ const AGENTS: [(&str, &str); 3] = [
 ];
 /// Transactions of a run that comes by the queue: at its creation, when it is taken up, and at its end.
 pub(crate) const QUEUED: u64 = 3;
+/// Bytes that CloudWatch counts for each line beside its text (<https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/>).
+const LOG_EVENT: u64 = 26;
 /// Errors of functions that are shown.
 const SHOWN: usize = 10;
 /// How long runs may take in all before they count as lost.
@@ -47,6 +49,7 @@ pub(crate) struct Stage {
     client: reqwest::Client,
     key: String,
     operator_key: String,
+    logged: Arc<AtomicU64>,
 }
 
 /// Another tenant of the same platform, with an agent that answers at once.
@@ -151,7 +154,9 @@ impl Stage {
             let id = AgentId::parse(id)?;
             store.put_agent(&tenant, &id, &agent, now).await?;
         }
-        let platform = Platform::start(cloud, launch(binaries, classic)).await?;
+        let logged = Arc::new(AtomicU64::new(0));
+        let launch = launch(binaries, classic, logged.clone());
+        let platform = Platform::start(cloud, launch).await?;
         let client = reqwest::Client::builder()
             .no_proxy()
             .build()
@@ -163,6 +168,7 @@ impl Stage {
             client,
             key: keys.api_key,
             operator_key: keys.operator_key,
+            logged,
         })
     }
 
@@ -239,6 +245,11 @@ impl Stage {
         })
     }
 
+    /// Bytes that functions have written to their logs, as CloudWatch counts them.
+    pub(crate) fn log_bytes(&self) -> u64 {
+        self.logged.load(Ordering::Relaxed)
+    }
+
     /// Transactions that the table accepted, which tell how many runs ended without asking anybody: see [`QUEUED`].
     pub(crate) fn transactions(&self) -> u64 {
         let count = self
@@ -263,6 +274,13 @@ impl Stage {
             }
         }
         Ok(sizes)
+    }
+
+    /// Creates a run of an agent with this input, by the queue.
+    pub(crate) async fn create_with(&self, agent: &str, input: &str) -> anyhow::Result<Run> {
+        let request = self.request(Method::POST, "/v1/runs");
+        let request = request.json(&json!({"agent": agent, "input": input}));
+        answer(request, StatusCode::ACCEPTED).await
     }
 
     /// Creates a run of an agent; waited for when `waits`.
@@ -377,11 +395,13 @@ async fn answer<T: serde::de::DeserializeOwned>(
 }
 
 /// The binaries as they are on AWS, with the log as it is there; errors are shown.
-fn launch(binaries: &Path, classic: bool) -> Launch {
+fn launch(binaries: &Path, classic: bool, logged: Arc<AtomicU64>) -> Launch {
     let (folder, shown) = (binaries.to_owned(), AtomicUsize::new(0));
     Launch {
         launcher: Arc::new(move |name| Command::new(folder.join(name))),
         lines: Arc::new(move |function, line| {
+            let bytes = u64::try_from(line.len()).unwrap_or(u64::MAX);
+            logged.fetch_add(bytes + LOG_EVENT, Ordering::Relaxed);
             let is_bad = ["WARN", "ERROR", "panicked"]
                 .iter()
                 .any(|word| line.contains(word));

@@ -8,5 +8,6 @@ mod audit;
 mod dev;
 mod neighbours;
 mod place;
+mod plan;
 mod runs;
 mod state;

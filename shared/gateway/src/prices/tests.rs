@@ -75,7 +75,7 @@ fn a_prompt_is_kept_as_long_as_the_model_can() {
 fn an_unknown_model_costs_the_dearest_of_each_column() {
     let text = entry("cheap-in", 1, 90) + &entry("cheap-out", 50, 2);
     let prices = Prices::parse(&text).unwrap();
-    assert!(prices.find("nobody.knows").is_none());
+    assert!(!prices.knows_model("nobody.knows"));
     let price = prices.of("nobody.knows", PromptCache::Off);
     assert_eq!((price.input, price.output), (50, 90));
 
@@ -184,6 +184,33 @@ fn the_built_in_table_prices_every_unit_of_its_regions() {
     assert_eq!(ireland.gb_second, 16_666_700);
     let elsewhere = prices.units("nowhere-1", "aarch64");
     assert_eq!(elsewhere.table_write_unit, 705_000, "the dearest");
+}
+
+#[test]
+fn the_built_in_table_prices_what_a_stack_has() {
+    let prices = Prices::builtin();
+    assert_eq!(
+        prices.stack("us-east-1"),
+        StackPrices {
+            api_request: 3_500_000,
+            empty_poll: 400_000,
+            table_gb_month: 250_000_000_000,
+            table_backup_gb_month: 200_000_000_000,
+            payload_gb_month: 23_000_000_000,
+            log_gb: 500_000_000_000,
+            log_gb_month: 30_000_000_000,
+            metric_month: 300_000_000_000,
+            metric_request: 10_000_000,
+            alarm_month: 100_000_000_000,
+            dashboard_month: 3_000_000_000_000,
+            secret_month: 400_000_000_000,
+            key_month: 1_000_000_000_000,
+            trace: 5_000_000,
+        }
+    );
+    let elsewhere = prices.stack("nowhere-1");
+    assert_eq!(elsewhere.log_gb, 570_000_000_000, "the dearest");
+    assert!(prices.knows_region("eu-west-1") && !prices.knows_region("nowhere-1"));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::price::UnitPrices;
+use domain::price::{StackPrices, UnitPrices};
 use serde::Deserialize;
 
 use super::Error;
@@ -21,6 +21,20 @@ enum Part {
     GbSecondArm64,
     #[serde(rename = "gb_second_x86_64")]
     GbSecondX86_64,
+    ApiRequest,
+    EmptyPoll,
+    TableGbMonth,
+    TableBackupGbMonth,
+    PayloadGbMonth,
+    LogGb,
+    LogGbMonth,
+    MetricMonth,
+    MetricRequest,
+    AlarmMonth,
+    DashboardMonth,
+    SecretMonth,
+    KeyMonth,
+    Trace,
 }
 
 /// One price of one Region.
@@ -76,6 +90,31 @@ impl Units {
             invocation: self.price(Part::Invocation, region),
             gb_second: self.price(gb_second, region),
         }
+    }
+
+    /// What else a stack is billed for in a Region.
+    pub(super) fn of_stack(&self, region: &str) -> StackPrices {
+        StackPrices {
+            api_request: self.price(Part::ApiRequest, region),
+            empty_poll: self.price(Part::EmptyPoll, region),
+            table_gb_month: self.price(Part::TableGbMonth, region),
+            table_backup_gb_month: self.price(Part::TableBackupGbMonth, region),
+            payload_gb_month: self.price(Part::PayloadGbMonth, region),
+            log_gb: self.price(Part::LogGb, region),
+            log_gb_month: self.price(Part::LogGbMonth, region),
+            metric_month: self.price(Part::MetricMonth, region),
+            metric_request: self.price(Part::MetricRequest, region),
+            alarm_month: self.price(Part::AlarmMonth, region),
+            dashboard_month: self.price(Part::DashboardMonth, region),
+            secret_month: self.price(Part::SecretMonth, region),
+            key_month: self.price(Part::KeyMonth, region),
+            trace: self.price(Part::Trace, region),
+        }
+    }
+
+    /// Whether any unit has a price of this Region.
+    pub(super) fn know(&self, region: &str) -> bool {
+        self.0.keys().any(|(_, known)| known == region)
     }
 
     /// The Region's price, or the dearest of any.
