@@ -1,5 +1,6 @@
 //! What a person can type.
 
+mod load;
 mod tenants;
 
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::client::Client;
 use crate::output::Failure;
 
+pub(crate) use self::load::{Load, LoadCommand, Scaled};
 pub(crate) use tenants::Tenants;
 
 /// Durable, multi-tenant AI agents on Lambda, or on this machine.
@@ -87,6 +89,8 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Put a load on the platform and hold it against targets
+    Load(Load),
     /// Check that the platform can be reached and is well
     Doctor,
     /// Print the OpenAPI document
