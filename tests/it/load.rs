@@ -11,9 +11,12 @@ use crate::platform::{shared, within};
 /// Forty requests in two seconds, of which sixteen create a run. The targets of time are far away: other tests run meanwhile.
 const SMALL: &str = r#"
     description = "forty requests"
-    agent = { id = "small", input = "What is 17 * 23 + 4?" }
     stages = [{ lasts = "1s", from = "10/s", to = "30/s" }, { lasts = "1s", rate = "20/s" }]
     mix = { create_run = 2, read_run = 1, list_runs = 1, read_agent = 1 }
+
+    [agent]
+    id = "small"
+    input = "What is 17 * 23 + 4?"
 
     [agent.definition]
     model = "local.tools-20"
@@ -108,7 +111,9 @@ async fn requests_that_are_refused_miss_the_target_and_say_why() {
     let path = "/v1/admin/tenants/load-limited";
     let request = operator.request(reqwest::Method::PATCH, path).json(&limits);
     operator.send(request).await.expect(200);
-    let issued = operator.post(&format!("{path}/keys"), &json!({})).await;
+    let issued = operator
+        .post(&format!("{path}/keys"), &json!({"label": "load"}))
+        .await;
     let key = issued.expect(201)["key"].as_str().unwrap().to_owned();
     let client = Client::new(&shared().platform.url, &key);
 

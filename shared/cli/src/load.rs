@@ -1,5 +1,6 @@
 //! `skein load`.
 
+use std::future::Future;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 use load::{Progress, Report, SCENARIOS, Scenario, Table};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 use crate::args::{Load, LoadCommand, Scaled, Server};
 use crate::client::Endpoint;
@@ -177,16 +179,23 @@ fn line(progress: &Progress) -> String {
 }
 
 /// Comes when somebody presses Ctrl-C. Whoever does so twice does not want to wait for the report either.
-async fn interrupted() {
-    let Ok(mut interrupt) = signal(SignalKind::interrupt()) else {
-        return std::future::pending().await;
-    };
-    interrupt.recv().await;
-    output::note("stopping: no more requests; Ctrl-C again ends it without a report");
+fn interrupted() -> impl Future<Output = ()> {
+    let (tell, told) = oneshot::channel();
     tokio::spawn(async move {
+        let Ok(mut interrupt) = signal(SignalKind::interrupt()) else {
+            return;
+        };
+        interrupt.recv().await;
+        output::note("no more requests are made; Ctrl-C again ends it without a report");
+        let _over_already = tell.send(());
         interrupt.recv().await;
         std::process::exit(130);
     });
+    async {
+        if told.await.is_err() {
+            std::future::pending().await
+        }
+    }
 }
 
 #[cfg(test)]

@@ -224,19 +224,18 @@ impl Load {
 
     /// Makes one request and counts it.
     async fn one(self: Arc<Self>, operation: Operation, due: Duration) {
+        let late = self.began.elapsed().saturating_sub(due);
         let Ok(_connection) = self.connections.acquire().await else {
             return;
         };
-        let late = self.began.elapsed().saturating_sub(due);
         let asked = self.ask(operation).await;
         let took = self.began.elapsed().saturating_sub(due);
         let mut measured = lock(&self.measured);
         measured.late.push(late);
         let failure = match asked {
             Ok(None) => None,
-            Ok(Some(id_and_instant)) => {
+            Ok(Some((id, at_ms))) => {
                 measured.runs.created += 1;
-                let (id, at_ms) = id_and_instant;
                 // Nobody follows a load that was given up.
                 let _followed = self.created.send(Created { id, due, at_ms });
                 None

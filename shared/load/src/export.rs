@@ -143,16 +143,16 @@ fn locust(scenario: &Scenario) -> String {
 }
 
 fn jmeter(scenario: &Scenario) -> String {
-    let mut schedule = String::new();
+    let a_minute = |rate: f64| format!("rate({}/min)", rate * 60.0);
+    let mut schedule = Vec::new();
     for stage in &scenario.stages {
-        let a_minute = |rate: f64| rate * 60.0;
-        let _ = write!(
-            schedule,
-            "rate({}/min) even_arrivals({} sec) rate({}/min) ",
-            a_minute(stage.from),
-            stage.lasts.as_secs_f64(),
-            a_minute(stage.to)
-        );
+        // Two rates in a row are a jump.
+        let from = a_minute(stage.from);
+        if schedule.last() != Some(&from) {
+            schedule.push(from);
+        }
+        schedule.push(format!("even_arrivals({} sec)", stage.lasts.as_secs_f64()));
+        schedule.push(a_minute(stage.to));
     }
     // Which of the requests an arrival makes: a Groovy expression without commas, which would end the function's argument.
     let all: u32 = scenario
@@ -187,7 +187,7 @@ fn jmeter(scenario: &Scenario) -> String {
     for (place, value) in [
         ("{{name}}", escaped(&scenario.name)),
         ("{{note}}", escaped(&note)),
-        ("{{schedule}}", escaped(schedule.trim_end())),
+        ("{{schedule}}", escaped(&schedule.join(" "))),
         ("{{choice}}", escaped(&choice)),
         ("{{first_run}}", first_run),
         ("{{samplers}}", samplers),

@@ -90,8 +90,9 @@ impl Mix {
             for (owed, (_, weight)) in owed.iter_mut().zip(&weights) {
                 *owed += i64::from(*weight);
             }
-            let most = owed.iter().enumerate().max_by_key(|(_, owed)| **owed);
-            let next = most.map(|(place, _)| place)?;
+            let places = 0..owed.len();
+            // The first of several.
+            let next = places.rev().max_by_key(|place| owed[*place])?;
             owed[next] -= all;
             Some(weights[next].0)
         })

@@ -9,6 +9,7 @@ use crate::report::{Report, Table};
 use crate::scenario::Scenario;
 use crate::schedule::rate_at;
 use crate::spans::Spans;
+use crate::targets::Outcome;
 
 impl Report<'_> {
     /// A page of its own, which asks for nothing else.
@@ -18,10 +19,17 @@ impl Report<'_> {
             name, description, ..
         } = self.scenario;
         let seconds = self.measured.lasts.as_secs_f64();
-        let (verdict, class) = if self.is_good() {
-            ("every target that can be known is met", "met")
+        let count = |wanted: fn(Outcome) -> bool| {
+            let outcomes = self.verdicts().iter().map(|verdict| verdict.outcome);
+            outcomes.filter(|outcome| wanted(*outcome)).count()
+        };
+        let missed = count(|outcome| outcome == Outcome::Missed);
+        let met = count(|outcome| outcome == Outcome::Met);
+        let all = self.verdicts().len();
+        let (verdict, class) = if missed > 0 {
+            (format!("{missed} of {all} targets missed"), "missed")
         } else {
-            ("targets are missed", "missed")
+            (format!("{met} of {all} targets met, none missed"), "met")
         };
         let mut page = include_str!("page.html").to_owned();
         let facts = format!(
@@ -45,7 +53,7 @@ impl Report<'_> {
             ("{description}", escaped(description)),
             ("{facts}", escaped(&facts)),
             ("{class}", class.to_owned()),
-            ("{verdict}", verdict.to_owned()),
+            ("{verdict}", verdict),
             ("{tables}", tables),
             ("{notes}", notes),
             ("{plots}", self.plots()),

@@ -171,8 +171,11 @@ pub(crate) fn clock(seconds: f64) -> String {
     }
 }
 
-/// A value with as many digits as say something.
+/// A value with as many digits as say something; many milliseconds as seconds.
 pub(crate) fn label(value: f64, unit: &str) -> String {
+    if unit == "ms" && value >= 10_000.0 {
+        return label(value / 1_000.0, "s");
+    }
     let digits = match value.abs() {
         value if value >= 100.0 => 1.0,
         value if value >= 10.0 => 10.0,
@@ -216,6 +219,7 @@ mod tests {
     fn numbers_have_three_digits_and_clocks_two() {
         assert_eq!(label(12.3456, "ms"), "12.3 ms");
         assert_eq!(label(1_234.5, ""), "1235");
+        assert_eq!(label(18_055.0, "ms"), "18.1 s");
         assert_eq!(label(0.0, "%"), "0 %");
         assert_eq!(clock(0.25), "0.25 s");
         assert_eq!(clock(61.0), "1:01");

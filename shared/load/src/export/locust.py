@@ -10,6 +10,7 @@ import os
 import random
 import urllib.request
 
+import gevent
 from locust import FastHttpUser, LoadTestShape, constant_throughput, events, task
 
 URL = os.environ.get("SKEIN_URL", "http://127.0.0.1:8700")
@@ -30,6 +31,10 @@ runs = []
 class Client(FastHttpUser):
     host = URL
     wait_time = constant_throughput(RATE_OF_A_USER)
+
+    def on_start(self):
+        # Those that are started together would ask together ever after.
+        gevent.sleep(random.random() / RATE_OF_A_USER)
 
     @task
     def operation(self):
