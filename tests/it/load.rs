@@ -1,9 +1,17 @@
 //! Loads: what they count, and that a target that is missed is told.
 
 use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
 
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use axum::{Json, Router};
 use load::{Error, Measured, Outcome, Report, Scenario, drive};
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::Mutex;
 
 use crate::client::Client;
 use crate::platform::{shared, within};
@@ -118,11 +126,8 @@ async fn requests_that_are_refused_miss_the_target_and_say_why() {
     let client = Client::new(&shared().platform.url, &key);
 
     // What follows runs is refused as well, so it does not wait for them long.
-    let scenario = small();
-    let scenario = Scenario {
-        settles_in: std::time::Duration::from_secs(2),
-        ..scenario
-    };
+    let mut scenario = small();
+    scenario.settles_in = Duration::from_secs(2);
     let measured = make(&scenario, &client).await.unwrap();
     let missed = missed(&scenario, &measured);
     assert!(missed.contains(&"failed requests"), "{missed:?}");
@@ -155,4 +160,80 @@ async fn a_load_that_is_stopped_before_its_first_request_has_met_no_target() {
     assert!(measured.is_stopped);
     assert_eq!(measured.requests(), 0);
     assert_eq!(missed(&scenario, &measured).len(), scenario.targets.len());
+}
+
+/// A platform that accepts every run, lists none, and answers this when one is read.
+async fn pretender(read: (StatusCode, Json<Value>)) -> Client {
+    let created = json!({"id": "run_1", "created_at": "2026-11-27T22:10:05.678Z"});
+    let routes = Router::new()
+        .route("/v1/agents/{agent}", post(Json(json!({}))))
+        .route(
+            "/v1/runs",
+            get(Json(json!({"items": [], "next_cursor": ""})))
+                .post((StatusCode::ACCEPTED, Json(created))),
+        )
+        .route("/v1/runs/{run}", get(move || async { read }));
+    served(routes).await
+}
+
+async fn served(routes: Router) -> Client {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async { axum::serve(listener, routes).await });
+    Client::new(&url, "key")
+}
+
+/// One run, since a pretender's all have the same id.
+fn lone() -> Scenario {
+    let mut scenario = small().scaled(0.025, None).unwrap();
+    scenario.mix.read_run = 0;
+    scenario.settles_in = Duration::from_secs(3);
+    scenario
+}
+
+#[tokio::test]
+async fn a_run_that_the_platform_does_not_know_any_more_is_lost() {
+    let problem = Json(json!({"code": "not_found", "status": 404}));
+    let client = pretender((StatusCode::NOT_FOUND, problem)).await;
+    let measured = make(&lone(), &client).await.unwrap();
+    assert_eq!((measured.runs.created, measured.runs.lost), (1, 1));
+    assert!(missed(&lone(), &measured).contains(&"runs that did not succeed"));
+}
+
+#[tokio::test]
+async fn a_run_that_does_not_end_is_waited_for_no_longer_than_the_scenario_says() {
+    let running = Json(json!({"id": "run_1", "status": "running"}));
+    let client = pretender((StatusCode::OK, running)).await;
+    let measured = make(&lone(), &client).await.unwrap();
+    assert_eq!((measured.runs.created, measured.runs.unfinished), (1, 1));
+    assert_eq!(measured.runs.lag_cleared, None);
+}
+
+/// It serves one request after the other, each in 50 ms; twice as many come. Clients that waited for their answers would
+/// see little of that.
+#[tokio::test]
+async fn a_platform_that_cannot_keep_up_does_not_slow_the_load_down() {
+    async fn slow(State(turn): State<Arc<Mutex<()>>>) -> Json<Value> {
+        let _turn = turn.lock().await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        Json(json!({}))
+    }
+    let routes = Router::new().route("/v1/agents/{agent}", get(slow).post(slow));
+    let client = served(routes.with_state(Arc::default())).await;
+    let mut scenario = small();
+    scenario.mix = load::Mix {
+        read_agent: 1,
+        ..load::Mix::default()
+    };
+    scenario.stages = vec![load::Stage {
+        lasts: Duration::from_secs(1),
+        from: 40.0,
+        to: 40.0,
+    }];
+    let measured = make(&scenario, &client).await.unwrap();
+    assert_eq!((measured.requests(), measured.failed()), (40, 0));
+    // The last one is due when half of them are answered, a second before all are.
+    let most = measured.latency.max_ms();
+    assert!(most >= Some(900.0), "{most:?}");
+    assert!(measured.bins.iter().all(|bin| bin.latency.len() == 10));
 }

@@ -171,7 +171,7 @@ fn line(progress: &Progress) -> String {
     let now = if elapsed < lasts {
         format!("{rate:.1} requests/s")
     } else {
-        "waiting for the last runs".to_owned()
+        "waiting for the last answers and runs".to_owned()
     };
     format!(
         "{now}, {requests} made, {failed} failed, p95 {p95}; {created} runs, {under_way} not known to have ended"
@@ -219,6 +219,6 @@ mod tests {
             "100.0 requests/s, 500 made, 2 failed, p95 3.1 ms; 100 runs, 20 not known to have ended"
         );
         progress.elapsed = progress.lasts;
-        assert!(line(&progress).starts_with("waiting for the last runs, "));
+        assert!(line(&progress).starts_with("waiting for the last answers and runs, "));
     }
 }
