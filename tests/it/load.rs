@@ -75,9 +75,13 @@ async fn a_load_makes_its_scenarios_requests_and_follows_every_run_to_its_end() 
     assert_eq!((runs.created, runs.succeeded), (16, 16));
     assert_eq!((runs.lost, runs.unfinished), (0, 0));
     assert_eq!((runs.wait.len(), runs.whole.len()), (16, 16));
-    // Two steps of a model of 20 ms.
-    assert!(runs.whole.percentile_ms(0.0) >= Some(40.0));
-    assert!(runs.overhead.percentile_ms(0.0) < runs.whole.percentile_ms(0.0));
+    // Two steps of a model of 20 ms, which is no overhead; true to a millisecond each.
+    assert!(runs.whole.percentile_ms(0.0) >= Some(38.0));
+    let longest = runs.whole.max_ms().zip(runs.overhead.max_ms());
+    assert!(
+        longest.is_some_and(|(whole, overhead)| overhead <= whole - 36.0),
+        "{longest:?}"
+    );
     assert!(runs.costs.model_micro_usd > 0);
     assert!(runs.costs.receipts > 0 && runs.costs.platform_pico_usd > 0.0);
     // By time it is the same.

@@ -193,7 +193,7 @@ fn interrupted() -> impl Future<Output = ()> {
     });
     async {
         if told.await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }
@@ -210,7 +210,7 @@ mod tests {
             rate: 100.0,
             requests: 500,
             failed: 2,
-            p95_ms: Some(3.14),
+            p95_ms: Some(3.12),
             created: 100,
             ended: 80,
         };

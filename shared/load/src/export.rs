@@ -2,7 +2,7 @@
 //! following runs can tell, their wait and their end, is left to `skein load`.
 //!
 //! The scripts are templates in `export/`, which are filled with values as JSON; each takes address and key from `SKEIN_URL`
-//! and `SKEIN_API_KEY` (JMeter from properties) when it runs.
+//! and `SKEIN_API_KEY` (`JMeter` from properties) when it runs.
 
 use std::fmt::Write as _;
 

@@ -254,7 +254,6 @@ fn quantiles(spans: &Spans) -> [String; 4] {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails where its surroundings do")]
 
     use std::collections::BTreeMap;
     use std::time::Duration;

@@ -286,7 +286,6 @@ impl<'de> Deserialize<'de> for Stage {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails where its surroundings do")]
 
     use super::*;
 

@@ -80,7 +80,6 @@ fn ms(us: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails where its surroundings do")]
 
     use super::*;
 
