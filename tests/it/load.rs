@@ -16,10 +16,10 @@ use tokio::sync::Mutex;
 use crate::client::Client;
 use crate::platform::{shared, within};
 
-/// Forty requests in two seconds, of which sixteen create a run. The targets of time are far away: other tests run meanwhile.
+/// Forty requests in four seconds, of which sixteen create a run. The targets of time are far away: other tests run meanwhile.
 const SMALL: &str = r#"
     description = "forty requests"
-    stages = [{ lasts = "1s", from = "10/s", to = "30/s" }, { lasts = "1s", rate = "20/s" }]
+    stages = [{ lasts = "2s", from = "5/s", to = "15/s" }, { lasts = "2s", rate = "10/s" }]
     mix = { create_run = 2, read_run = 1, list_runs = 1, read_agent = 1 }
 
     [agent]
@@ -97,14 +97,14 @@ async fn a_load_makes_its_scenarios_requests_and_follows_every_run_to_its_end() 
 #[tokio::test]
 async fn runs_that_fail_miss_the_target_and_say_why() {
     let client = shared().tenant("load-faulty").await;
-    let mut scenario = small();
+    let mut scenario = small().scaled(0.25, None).unwrap();
     let definition = scenario.agent.definition.as_mut().unwrap();
     definition.insert("model".to_owned(), json!("local.flaky"));
     scenario.agent.input = "refuse".to_owned();
     let measured = make(&scenario, &client).await.unwrap();
 
     assert_eq!(missed(&scenario, &measured), ["runs that did not succeed"]);
-    assert_eq!(measured.runs.failed["model_refused"], 16);
+    assert_eq!(measured.runs.failed["model_refused"], 4);
     assert_eq!(measured.runs.succeeded, 0);
     // The requests went well all the same.
     assert_eq!(measured.failed(), 0);

@@ -156,9 +156,8 @@ impl<'a> Report<'a> {
             }
         }
         if runs.created > 0 {
-            let dollars = |micro_usd: f64| label(micro_usd / 1e6, "");
-            let model = dollars(runs.costs.model_micro_usd as f64);
-            let mut cost = format!("{} runs: ${model} of models", runs.created);
+            let dollars = runs.costs.model_micro_usd as f64 / 1e6;
+            let mut cost = format!("{} runs: ${dollars:.6} of models", runs.created);
             if let Some(each) = runs.costs.platform_micro_usd_a_run() {
                 let receipts = runs.costs.receipts;
                 let _ = write!(
