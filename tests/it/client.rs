@@ -156,6 +156,11 @@ impl Client {
         }
     }
 
+    /// The same for a load.
+    pub(crate) fn load_api(&self) -> load::Api {
+        load::Api::new(self.http.clone(), &self.url, &self.key)
+    }
+
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.url));
         if self.key.is_empty() {

@@ -20,6 +20,7 @@ mod invariants;
 mod isolation;
 mod kill;
 mod lists;
+mod load;
 mod matrix;
 mod nonsense;
 mod platform;

@@ -75,7 +75,7 @@ fn allowed(name: &str) -> Option<Vec<&'static str>> {
     let below_engine = [&["domain"][..], &ADAPTERS].concat();
     let below_functions = [&["engine"][..], &below_engine].concat();
     match name {
-        "domain" | "aws" | "signer" => Some(Vec::new()),
+        "domain" | "aws" | "signer" | "load" => Some(Vec::new()),
         "gate" => Some(vec!["domain"]),
         adapter if ADAPTERS.contains(&adapter) => Some(vec!["domain"]),
         "engine" => Some(below_engine),

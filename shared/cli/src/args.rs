@@ -1,6 +1,7 @@
 //! What a person can type.
 
 mod plan;
+mod load;
 mod tenants;
 
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use crate::client::Client;
 use crate::output::Failure;
 
 pub(crate) use plan::Plan;
+pub(crate) use self::load::{Load, LoadCommand, Scaled};
 pub(crate) use tenants::Tenants;
 
 /// Durable, multi-tenant AI agents on Lambda, or on this machine.
@@ -91,6 +93,8 @@ pub(crate) enum Command {
     },
     /// Plan what a load takes and costs a month on AWS, without asking any platform
     Plan(Plan),
+    /// Put a load on the platform and hold it against targets
+    Load(Load),
     /// Check that the platform can be reached and is well
     Doctor,
     /// Print the OpenAPI document

@@ -20,6 +20,8 @@ pub(crate) struct Endpoint {
     pub(crate) url: String,
     pub(crate) api_key: String,
     pub(crate) operator_key: String,
+    /// Its process: the functions are children of that.
+    pub(crate) pid: Option<u32>,
 }
 
 impl Endpoint {
@@ -77,6 +79,11 @@ impl Client {
 
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The same for a load.
+    pub(crate) fn load_api(&self) -> load::Api {
+        load::Api::new(self.http.clone(), &self.url, &self.key)
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {

@@ -50,6 +50,7 @@ pub(crate) async fn dev(args: Dev) -> Result<ExitCode, Failure> {
         url: platform.url.clone(),
         api_key: keys.api_key,
         operator_key: keys.operator_key,
+        pid: Some(std::process::id()),
     };
     // Listened for before anybody is told that it is up: a signal that came in between would kill it.
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for Ctrl-C")?;
@@ -132,6 +133,7 @@ fn banner(endpoint: &Endpoint, args: &Dev, bridge: Option<&Bridge>) {
         url,
         api_key,
         operator_key,
+        pid: _,
     } = endpoint;
     let state = if args.memory {
         "in memory".to_owned()

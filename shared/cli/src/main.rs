@@ -10,6 +10,7 @@ mod client;
 mod closing;
 mod dev;
 mod doctor;
+mod load;
 mod operator;
 mod output;
 mod plan;
@@ -65,6 +66,7 @@ async fn perform(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Audit(command) => audit::audit(&cli.server, command).await,
         Command::Tiers { json } => operator::tiers(&cli.server.operator()?, json).await,
         Command::Plan(asked) => plan::plan(&asked),
+        Command::Load(asked) => load::load(&cli.server, asked).await,
         Command::Doctor => doctor::doctor(&cli.server).await,
         Command::Openapi => {
             output::line(api::OPENAPI.trim_end());

@@ -6,6 +6,7 @@ mod agents;
 mod alone;
 mod audit;
 mod dev;
+mod load;
 mod neighbours;
 mod place;
 mod plan;
