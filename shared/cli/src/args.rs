@@ -1,7 +1,7 @@
 //! What a person can type.
 
-mod plan;
 mod load;
+mod plan;
 mod tenants;
 
 use std::path::PathBuf;
@@ -13,8 +13,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::client::Client;
 use crate::output::Failure;
 
-pub(crate) use plan::Plan;
 pub(crate) use self::load::{Load, LoadCommand, Scaled};
+pub(crate) use plan::Plan;
 pub(crate) use tenants::Tenants;
 
 /// Durable, multi-tenant AI agents on Lambda, or on this machine.
