@@ -22,6 +22,7 @@ mod kill;
 mod lists;
 mod matrix;
 mod nonsense;
+mod operate;
 mod platform;
 mod requests;
 mod runs;
