@@ -1,5 +1,6 @@
 //! What a person can type.
 
+mod operate;
 mod tenants;
 
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::client::Client;
 use crate::output::Failure;
 
+pub(crate) use operate::{Deploy, Dlq, Doctor, Maintenance, Size, Stuck, Switch, Top};
 pub(crate) use tenants::Tenants;
 
 /// Durable, multi-tenant AI agents on Lambda, or on this machine.
@@ -81,14 +83,23 @@ pub(crate) enum Command {
     /// Read the audit trail, and check an export of it
     #[command(subcommand)]
     Audit(Audit),
+    /// Look at what queues gave up, and send it back (operator)
+    #[command(subcommand)]
+    Dlq(Dlq),
+    /// Let nothing new begin for a while (operator)
+    #[command(subcommand)]
+    Maintenance(Maintenance),
     /// List the tiers (operator)
     Tiers {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
+    /// Check before a deployment what it would change, and whether there is room for it
+    #[command(subcommand)]
+    Deploy(Deploy),
     /// Check that the platform can be reached and is well
-    Doctor,
+    Doctor(Doctor),
     /// Print the OpenAPI document
     Openapi,
     /// Print shell completions
@@ -235,6 +246,8 @@ pub(crate) enum Runs {
         #[arg(long)]
         json: bool,
     },
+    /// List runs of all tenants on which nobody is at work (operator)
+    Stuck(Stuck),
     /// Ask for a run's end
     Cancel {
         /// The run

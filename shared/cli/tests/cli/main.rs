@@ -7,6 +7,7 @@ mod alone;
 mod audit;
 mod dev;
 mod neighbours;
+mod operate;
 mod place;
 mod runs;
 mod state;
