@@ -23,6 +23,7 @@ mod lists;
 mod load;
 mod matrix;
 mod nonsense;
+mod operate;
 mod platform;
 mod requests;
 mod runs;

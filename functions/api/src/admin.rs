@@ -1,19 +1,29 @@
-//! The operator's routes: tenants, their keys and budgets, and the tiers.
+//! The operator's routes: tenants, their keys and budgets, the tiers; dead letters, stuck runs, maintenance.
 
 pub(crate) mod budgets;
 pub(crate) mod closing;
+pub(crate) mod dlq;
 pub(crate) mod gate;
 pub(crate) mod keys;
+pub(crate) mod maintenance;
+pub(crate) mod stuck;
 pub(crate) mod tenants;
+pub(crate) mod top;
 
 use domain::id::TenantId;
 use domain::tenant::{Standing, Tenant};
 use engine::Error;
 
+use crate::auth::OPERATOR;
 use crate::{Api, Problem};
 
 /// Races that a change loses before it gives up: each loss means that somebody else changed the tenant.
 const MAX_RACES: u32 = 10;
+
+/// Whom the operators' own trail belongs to.
+pub(crate) fn operator() -> Result<TenantId, Problem> {
+    TenantId::parse(OPERATOR).map_err(|_| Problem::Internal)
+}
 
 /// A tenant as it stands now.
 pub(crate) async fn find(api: &Api, id: &TenantId) -> Result<Tenant, Problem> {

@@ -11,6 +11,7 @@ use axum::extract::FromRequestParts;
 use domain::id::{KeyId, ProjectId, TenantId};
 use domain::tenant::{Standing, Tenant};
 use domain::time::At;
+use futures_util::future::join;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
@@ -19,7 +20,7 @@ use subtle::ConstantTimeEq as _;
 
 use crate::keys::{self, Presented};
 use crate::refusal::Asking;
-use crate::{Api, Problem, limit};
+use crate::{Api, Problem, limit, maintenance};
 
 /// How long a key is believed without reading it again: half of the 60 s within which a revocation must hold.
 const BELIEVED: Duration = Duration::from_secs(30);
@@ -32,6 +33,13 @@ const MAX_KEYS: u32 = 10_000;
 pub trait Scope: Send + Sync + 'static {
     /// How it is written in a key's item.
     const NAME: &'static str;
+    /// Whether it is for what begins or changes something.
+    const WRITES: bool = is_for_writes(Self::NAME);
+}
+
+/// Scopes end in what they are for.
+const fn is_for_writes(name: &str) -> bool {
+    matches!(name.as_bytes(), [.., b':', b'w', b'r', b'i', b't', b'e'])
 }
 
 macro_rules! scopes {
@@ -102,20 +110,32 @@ impl<S: Scope> FromRequestParts<Api> for As<S> {
 }
 
 impl<S: Scope> As<S> {
-    /// Whoever has this key, which holds: its tenant's standing, rate limits and its scopes are looked at.
-    pub(crate) async fn of(key: Arc<ApiKey>, parts: &Parts, api: &Api) -> Result<Self, Problem> {
+    /// Whoever has this key, which holds: its tenant's standing, rate limits and its scopes are looked at, and before a write
+    /// whether there is maintenance.
+    pub(crate) async fn of(key: Arc<ApiKey>, parts: &Parts, itself: &Api) -> Result<Self, Problem> {
         if key.tenant.as_str() == OPERATOR {
             return Err(Problem::ScopeMissing(S::NAME));
         }
-        let api = api.of(&key.tenant);
+        let api = itself.of(&key.tenant);
         // The key of a tenant that is gone is as good as none.
         let settings = api.engine.tenant(&key.tenant).await?;
         let settings = settings.ok_or(Problem::Unauthenticated)?;
         if settings.standing == Standing::Closing {
             return Err(Problem::TenantClosed);
         }
-        limit::pass(parts, &api, &settings, &key.id).await?;
+        // As the process itself: what is said of maintenance is no tenant's. At the same time, so that it costs no time.
+        let maintained = async {
+            if S::WRITES {
+                Box::pin(maintenance::pass(itself)).await
+            } else {
+                Ok(())
+            }
+        };
+        let limited = limit::pass(parts, &api, &settings, &key.id);
+        let (limited, maintained) = join(limited, maintained).await;
+        limited?;
         has::<S>(&key)?;
+        maintained?;
         Ok(Self {
             api,
             tenant: key.tenant.clone(),

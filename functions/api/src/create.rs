@@ -10,6 +10,7 @@ use domain::agent::AgentRef;
 use domain::caps::Caps;
 use domain::id::{AgentId, RunId, TenantId};
 use domain::run::{Head, Lane};
+use domain::tenant::Tenant;
 use engine::{Admitted, Limits, NewRun, Outcome, Refusal};
 use http::header::{HeaderName, LOCATION};
 use http::{HeaderValue, StatusCode};
@@ -182,7 +183,7 @@ pub(crate) async fn create(
         Some(key) => RunId::derived(&who.tenant, key),
         None => RunId::from_bytes(uuid::Uuid::new_v4().into_bytes()),
     };
-    let mode = Mode::of(&body.value, &asked);
+    let mode = Mode::of(&body.value, &asked, &who.settings)?;
     let most = who.settings.limits().payload_bytes;
     if u64::try_from(body.raw.len()).is_ok_and(|bytes| bytes > most) {
         return Err(Problem::BodyTooLarge(
@@ -289,15 +290,14 @@ enum Mode {
 }
 
 impl Mode {
-    fn of(request: &RunRequest, asked: &Asked) -> Self {
+    fn of(request: &RunRequest, asked: &Asked, tenant: &Tenant) -> Result<Self, Problem> {
         if request.stream || asked.event_stream {
-            Self::Stream
-        } else {
-            match asked.wait {
-                Some(wait) if !wait.is_zero() => Self::Wait(wait),
-                _ => Self::Queue,
-            }
+            return stream::allowed(tenant).map(|()| Self::Stream);
         }
+        Ok(match asked.wait {
+            Some(wait) if !wait.is_zero() => Self::Wait(wait),
+            _ => Self::Queue,
+        })
     }
 }
 

@@ -76,6 +76,9 @@ pub(crate) async fn read(
         .or(after)
         .unwrap_or(0)
         .min(999_999_999_998);
+    if asked.event_stream {
+        stream::allowed(&who.settings)?;
+    }
     let limit = params.number("limit", 1..=MAX_PAGE)?.unwrap_or(PAGE);
     let wait = params.seconds("wait", MAX_WAIT_S)?.or(asked.wait);
     let cursor = Cursor::new(who.tenant.clone(), run.clone(), after);

@@ -22,6 +22,7 @@ mod health;
 pub mod keys;
 mod lambda;
 pub mod limit;
+mod maintenance;
 pub mod problem;
 mod refusal;
 mod routes;
@@ -56,6 +57,7 @@ pub struct Api {
     limiter: limit::Limiter,
     refusals: refusal::Refusals,
     tallies: tallies::Tallies,
+    maintenance: maintenance::Known,
     gate: Option<gate::Guarded>,
 }
 
@@ -101,6 +103,7 @@ impl Api {
             limiter: limit::Limiter::new(),
             refusals: refusal::Refusals::new(),
             tallies: tallies::Tallies::new(),
+            maintenance: maintenance::Known::new(),
             gate: None,
         }
     }

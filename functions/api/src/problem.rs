@@ -3,8 +3,14 @@
 //! Bodies are problem details (RFC 9457). A code never changes meaning; `type` is its address, or the one that IANA has
 //! registered for it.
 
+mod from;
+
+use std::sync::Arc;
+
 use axum::response::{IntoResponse, Response};
 use domain::agent::FieldError;
+use domain::flag::Flag;
+use domain::maintenance::Maintenance;
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
@@ -62,6 +68,8 @@ pub enum Problem {
     LineFull,
     /// A budget has nothing left; which one, and until when.
     BudgetReached(String),
+    /// An operator has switched this off for the tenant.
+    SwitchedOff(Flag),
     /// The tenant is suspended.
     TenantSuspended,
     /// The tenant of the key is being closed.
@@ -76,6 +84,8 @@ pub enum Problem {
     IsolationSettled,
     /// The key that is to be rotated holds no longer.
     KeyOver,
+    /// Nothing new begins for a while, as an operator says.
+    Maintenance(Arc<Maintenance>),
     /// A fault of ours.
     Internal,
     /// Something that this depends on fails; it passes.
@@ -222,6 +232,11 @@ impl Problem {
                 "budget_reached",
                 "A budget has nothing left",
             ),
+            Self::SwitchedOff(_) => (
+                S::FORBIDDEN,
+                "switched_off",
+                "This is switched off for the tenant",
+            ),
             Self::TenantSuspended => (S::FORBIDDEN, "tenant_suspended", "The tenant is suspended"),
             Self::TenantClosed => (S::FORBIDDEN, "tenant_closed", "The tenant is being closed"),
             Self::TenantClosing => (S::CONFLICT, "tenant_closing", "The tenant is being closed"),
@@ -238,6 +253,11 @@ impl Problem {
             ),
             Self::KeyOver => (S::CONFLICT, "key_over", "The key holds no longer"),
             Self::RateLimited(_) => (S::TOO_MANY_REQUESTS, "rate_limited", "Too many requests"),
+            Self::Maintenance(_) => (
+                S::SERVICE_UNAVAILABLE,
+                "maintenance",
+                "There is maintenance",
+            ),
             Self::Internal => (S::INTERNAL_SERVER_ERROR, "internal", "Something went wrong"),
             Self::Unavailable => (
                 S::SERVICE_UNAVAILABLE,
@@ -260,6 +280,7 @@ impl Problem {
             | Self::RateLimited(_)
             | Self::LineFull
             | Self::BudgetReached(_)
+            | Self::SwitchedOff(_)
             | Self::TenantSuspended => true,
             Self::MalformedJson(_)
             | Self::InvalidParameter(_)
@@ -280,6 +301,7 @@ impl Problem {
             | Self::TenantElsewhere(_)
             | Self::IsolationSettled
             | Self::KeyOver
+            | Self::Maintenance(_)
             | Self::Internal
             | Self::Unavailable => false,
         }
@@ -303,6 +325,11 @@ impl Problem {
             Self::UnsupportedMediaType => "Send `Content-Type: application/json`.",
             Self::LineFull => "Send it again when some of them have ended.",
             Self::BudgetReached(which) => return Some(which.clone()),
+            Self::SwitchedOff(flag) => {
+                let (name, means) = (flag.as_str(), flag.off_means());
+                return Some(format!("While `{name}` is off, {means}."));
+            }
+            Self::Maintenance(notice) => return Some(notice.message.clone()),
             Self::TenantSuspended => "No run begins and none goes on until the operator lets it.",
             Self::TenantClosed => "Its keys open nothing any longer.",
             Self::TenantClosing => {
@@ -398,6 +425,9 @@ impl Problem {
             Self::LineFull => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("10"));
             }
+            Self::Maintenance(notice) => {
+                headers.insert(RETRY_AFTER, notice.retry_after_s.into());
+            }
             Self::Unavailable => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
             }
@@ -428,67 +458,6 @@ impl IntoResponse for Problem {
         let mut response = self.kind().0.into_response();
         response.extensions_mut().insert(self);
         response
-    }
-}
-
-impl From<store::Error> for Problem {
-    fn from(error: store::Error) -> Self {
-        match &error {
-            store::Error::BadCursor => Self::InvalidCursor,
-            store::Error::ExpiredCursor => Self::ExpiredCursor,
-            store::Error::Missing => Self::NotFound,
-            store::Error::TooLarge { limit_bytes, .. } => {
-                Self::BodyTooLarge(usize::try_from(*limit_bytes).unwrap_or(usize::MAX))
-            }
-            store::Error::Raced => Self::Unavailable,
-            store::Error::Unfit(why) => Self::field("/isolation/table", why),
-            _ => Self::of_fault(&error, error.is_transient()),
-        }
-    }
-}
-
-impl From<engine::Refusal> for Problem {
-    fn from(refusal: engine::Refusal) -> Self {
-        match refusal {
-            engine::Refusal::NoTenant => Self::Unauthenticated,
-            engine::Refusal::Suspended => Self::TenantSuspended,
-            engine::Refusal::LineFull => Self::LineFull,
-            // Again and again, since the agent is read anew each time.
-            engine::Refusal::Redefined => Self::Unavailable,
-            engine::Refusal::BudgetReached {
-                node,
-                budget,
-                renews_at,
-            } => {
-                let begins = renews_at.map_or("It does not begin anew".to_owned(), |at| {
-                    format!("It begins anew at {at}")
-                });
-                Self::BudgetReached(format!(
-                    "`{node}` may spend {budget}, and has. {begins}; an operator can raise it.",
-                ))
-            }
-        }
-    }
-}
-
-impl From<engine::Error> for Problem {
-    fn from(error: engine::Error) -> Self {
-        match error {
-            engine::Error::Store(error) => error.into(),
-            other => Self::of_fault(&other, other.is_transient()),
-        }
-    }
-}
-
-impl Problem {
-    fn of_fault(error: &dyn std::error::Error, transient: bool) -> Self {
-        let chain = telemetry::chain(error);
-        tracing::error!(error = %chain, transient, "a request failed");
-        if transient {
-            Self::Unavailable
-        } else {
-            Self::Internal
-        }
     }
 }
 

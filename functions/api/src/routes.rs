@@ -6,7 +6,7 @@ use axum::routing::{get, post, put};
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 
-use crate::admin::{budgets, closing, gate, keys, tenants};
+use crate::admin::{budgets, closing, dlq, gate, keys, maintenance, stuck, tenants, top};
 use crate::{Api, agents, audit, create, edge, events, health, runs, stream_token, usage};
 
 /// The OpenAPI 3.1 document of every route. A file, since making it costs more at each cold start than all else the API does
@@ -74,6 +74,17 @@ fn elsewhere() -> Router<Api> {
 pub(crate) fn admin() -> Router<Api> {
     Router::new()
         .route("/v1/admin/tiers", get(tenants::tiers))
+        .route("/v1/admin/usage", get(top::list))
+        .route("/v1/admin/runs/stuck", get(stuck::list))
+        .route("/v1/admin/dlq", get(dlq::list))
+        .route("/v1/admin/dlq/{queue}", get(dlq::show))
+        .route("/v1/admin/dlq/{queue}/redrive", post(dlq::redrive))
+        .route(
+            "/v1/admin/maintenance",
+            get(maintenance::read)
+                .put(maintenance::begin)
+                .delete(maintenance::end),
+        )
         .route(
             "/v1/admin/tenants",
             post(tenants::create).get(tenants::list),

@@ -377,6 +377,16 @@ pub struct UsageSum {
     pub refused_requests: u64,
 }
 
+/// What one tenant used.
+#[derive(Debug, ToSchema)]
+pub struct TenantUsage {
+    /// The tenant.
+    pub tenant: String,
+    /// How much.
+    #[serde(flatten)]
+    pub usage: UsageSum,
+}
+
 /// Usage of one stretch of time.
 #[derive(Debug, ToSchema)]
 pub struct UsageItem {

@@ -9,8 +9,10 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
+use domain::flag::Flag;
 use domain::id::{RunId, TenantId};
 use domain::run::{Commit, Event};
+use domain::tenant::Tenant;
 use engine::{Limits, NewRun, Outcome, Signal};
 use futures_util::stream::unfold;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, LOCATION};
@@ -34,6 +36,15 @@ const BUFFER: usize = 64;
 const PAGE: u32 = 100;
 
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// Whether a tenant may stream.
+pub(crate) fn allowed(tenant: &Tenant) -> Result<(), Problem> {
+    if tenant.has(Flag::Streaming) {
+        Ok(())
+    } else {
+        Err(Problem::SwitchedOff(Flag::Streaming))
+    }
+}
 
 /// Creates a run, drives it in this process and streams it; goes on through the table when the drive ends before the run.
 pub(crate) async fn drive(api: &Api, new: NewRun, remaining: Duration) -> Result<Begun, Problem> {

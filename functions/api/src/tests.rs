@@ -6,6 +6,7 @@ mod events;
 mod gate;
 mod lambda_events;
 mod openapi;
+mod operate;
 mod refusals;
 mod requests;
 mod runs;

@@ -82,16 +82,15 @@ impl From<Forecast> for MonthReport {
 }
 
 /// What is asked for.
-struct Question {
-    interval: Interval,
-    from: At,
-    to: At,
+pub(crate) struct Question {
+    pub(crate) interval: Interval,
+    pub(crate) from: At,
+    pub(crate) to: At,
     dimensions: Vec<Dimension>,
 }
 
 impl Question {
-    fn of(params: &Params, now: At) -> Result<Self, Problem> {
-        params.only(&["from", "to", "interval", "group_by"])?;
+    pub(crate) fn of(params: &Params, now: At) -> Result<Self, Problem> {
         let rule = "must be minute, hour or day";
         let interval = params.read("interval", rule, Interval::parse)?;
         let interval = interval.unwrap_or(Interval::Day);
@@ -130,6 +129,7 @@ impl Question {
 }
 
 async fn report(api: &Api, tenant: &TenantId, params: &Params) -> Result<UsageReport, Problem> {
+    params.only(&["from", "to", "interval", "group_by"])?;
     let now = api.engine.now();
     let Question {
         interval,
@@ -164,7 +164,7 @@ async fn report(api: &Api, tenant: &TenantId, params: &Params) -> Result<UsageRe
     })
 }
 
-fn sum<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Usage {
+pub(crate) fn sum<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Usage {
     let usages = rows.into_iter().map(|row| row.usage);
     usages.fold(Usage::default(), Usage::plus)
 }

@@ -1,6 +1,7 @@
 //! What a person can type.
 
 mod load;
+mod operate;
 mod plan;
 mod tenants;
 
@@ -14,6 +15,7 @@ use crate::client::Client;
 use crate::output::Failure;
 
 pub(crate) use self::load::{Load, LoadCommand, Scaled};
+pub(crate) use operate::{Deploy, Dlq, Doctor, Maintenance, Size, Stuck, Switch, Top};
 pub(crate) use plan::Plan;
 pub(crate) use tenants::Tenants;
 
@@ -85,6 +87,12 @@ pub(crate) enum Command {
     /// Read the audit trail, and check an export of it
     #[command(subcommand)]
     Audit(Audit),
+    /// Look at what queues gave up, and send it back (operator)
+    #[command(subcommand)]
+    Dlq(Dlq),
+    /// Let nothing new begin for a while (operator)
+    #[command(subcommand)]
+    Maintenance(Maintenance),
     /// List the tiers (operator)
     Tiers {
         /// Print JSON
@@ -95,8 +103,11 @@ pub(crate) enum Command {
     Plan(Plan),
     /// Put a load on the platform and hold it against targets
     Load(Load),
+    /// Check before a deployment what it would change, and whether there is room for it
+    #[command(subcommand)]
+    Deploy(Deploy),
     /// Check that the platform can be reached and is well
-    Doctor,
+    Doctor(Doctor),
     /// Print the OpenAPI document
     Openapi,
     /// Print shell completions
@@ -243,6 +254,8 @@ pub(crate) enum Runs {
         #[arg(long)]
         json: bool,
     },
+    /// List runs of all tenants on which nobody is at work (operator)
+    Stuck(Stuck),
     /// Ask for a run's end
     Cancel {
         /// The run

@@ -8,16 +8,8 @@ use crate::output::{self, Failure};
 /// Checks one thing after the other and says what to do about the first that is wrong.
 pub(crate) async fn doctor(server: &Server) -> Result<ExitCode, Failure> {
     let client = server.client()?;
-    let mut well = true;
-    let mut check = |name: &str, found: Result<String, String>| {
-        let (mark, text) = match &found {
-            Ok(text) => ("ok  ", text),
-            Err(text) => ("FAIL", text),
-        };
-        well &= found.is_ok();
-        output::line(&format!("{mark} {name:<12} {text}"));
-    };
-    check(
+    let mut checks = Checks::default();
+    checks.note(
         "reachable",
         client
             .get("/health/live")
@@ -33,13 +25,13 @@ pub(crate) async fn doctor(server: &Server) -> Result<ExitCode, Failure> {
                     .or(state.as_str())
                     .unwrap_or_default()
                     .to_owned();
-                check(name, if state == "ok" { Ok(state) } else { Err(state) });
+                checks.note(name, if state == "ok" { Ok(state) } else { Err(state) });
             }
         }
-        Err(failure) => check("ready", Err(explain(&failure))),
+        Err(failure) => checks.note("ready", Err(explain(&failure))),
     }
     let agents = client.get("/v1/agents?limit=100").await;
-    check(
+    checks.note(
         "key",
         agents
             .map(|page| {
@@ -50,14 +42,33 @@ pub(crate) async fn doctor(server: &Server) -> Result<ExitCode, Failure> {
             })
             .map_err(|failure| explain(&failure)),
     );
-    Ok(if well {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(checks.exit_code())
 }
 
-fn explain(failure: &Failure) -> String {
+/// What was looked at, each told as a line.
+#[derive(Debug, Default)]
+pub(crate) struct Checks {
+    failed: usize,
+}
+
+impl Checks {
+    pub(crate) fn note(&mut self, name: &str, found: Result<String, String>) {
+        self.failed += usize::from(found.is_err());
+        let mark = if found.is_ok() { "ok  " } else { "FAIL" };
+        let (Ok(text) | Err(text)) = found;
+        output::line(&format!("{mark} {name:<12} {text}"));
+    }
+
+    /// Whether all was well.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        match self.failed {
+            0 => ExitCode::SUCCESS,
+            _ => ExitCode::FAILURE,
+        }
+    }
+}
+
+pub(crate) fn explain(failure: &Failure) -> String {
     match failure {
         Failure::Unreachable(text) => text.clone(),
         Failure::Problem(problem) => format!(

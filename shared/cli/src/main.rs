@@ -8,9 +8,11 @@ mod args;
 mod audit;
 mod client;
 mod closing;
+mod deploy;
 mod dev;
 mod doctor;
 mod load;
+mod operate;
 mod operator;
 mod output;
 mod plan;
@@ -18,6 +20,7 @@ mod run;
 #[cfg(test)]
 mod runbooks;
 mod runs;
+mod smoke;
 mod usage;
 
 use std::process::ExitCode;
@@ -50,7 +53,7 @@ async fn perform(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Dev(dev) => dev::dev(dev).await,
         Command::Function { name } => function(&name).await,
         Command::Run(run) => run::run(&cli.server.client()?, run).await,
-        Command::Runs(command) => runs::runs(&cli.server.client()?, command).await,
+        Command::Runs(command) => runs::runs(&cli.server, command).await,
         Command::Agents(command) => agents::agents(&cli.server.client()?, command).await,
         Command::Tenants(command) => operator::tenants(&cli.server.operator()?, command).await,
         Command::Operators(command) => operator::operators(command).await,
@@ -64,10 +67,18 @@ async fn perform(cli: Cli) -> Result<ExitCode, Failure> {
             usage::usage(&client, asked).await
         }
         Command::Audit(command) => audit::audit(&cli.server, command).await,
+        Command::Dlq(command) => operate::dlq(&cli.server.operator()?, command).await,
+        Command::Maintenance(command) => {
+            operate::maintenance(&cli.server.operator()?, command).await
+        }
         Command::Tiers { json } => operator::tiers(&cli.server.operator()?, json).await,
         Command::Plan(asked) => plan::plan(&asked),
         Command::Load(asked) => load::load(&cli.server, asked).await,
-        Command::Doctor => doctor::doctor(&cli.server).await,
+        Command::Deploy(command) => deploy::deploy(&cli.server, command).await,
+        Command::Doctor(asked) => match asked.stack {
+            Some(stack) => smoke::smoke(&cli.server, &stack, asked.model).await,
+            None => doctor::doctor(&cli.server).await,
+        },
         Command::Openapi => {
             output::line(api::OPENAPI.trim_end());
             Ok(ExitCode::SUCCESS)

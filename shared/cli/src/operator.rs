@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::args::{BudgetLimits, Budgets, Keys, Operators, Tenants};
 use crate::client::Client;
+use crate::operate;
 use crate::output::{self, Failure};
 
 pub(crate) const TENANTS: &str = "/v1/admin/tenants";
@@ -63,6 +64,10 @@ pub(crate) async fn tenants(client: &Client, command: Tenants) -> Result<ExitCod
             let request = client.request(Method::PATCH, &path).json(&body);
             show(&client.json(request).await?);
         }
+        Tenants::Top(asked) => return operate::top(client, asked).await,
+        Tenants::Flag { id, flag, switch } => {
+            operate::flag(client, &id, flag.zip(switch)).await?;
+        }
         Tenants::Suspend { id } => stand(client, &id, "suspend").await?,
         Tenants::Resume { id } => stand(client, &id, "resume").await?,
         Tenants::Close { id, yes, detach } => {
@@ -94,12 +99,16 @@ pub(crate) async fn operators(command: Operators) -> Result<ExitCode, Failure> {
         [] => OPERATOR_SCOPES.to_vec(),
         asked => asked.iter().map(String::as_str).collect(),
     };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now = At(u64::try_from(now.unwrap_or_default().as_millis()).unwrap_or(u64::MAX));
     let store = wiring::table(&table);
-    let key = dev::issue_operator_key(&store, &label, &scopes, now).await?;
+    let key = dev::issue_operator_key(&store, &label, &scopes, now()).await?;
     issued(&json!({"key": key}));
     Ok(ExitCode::SUCCESS)
+}
+
+/// This machine's time.
+pub(crate) fn now() -> At {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    At(u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX))
 }
 
 pub(crate) async fn keys(client: &Client, command: Keys) -> Result<ExitCode, Failure> {
@@ -291,7 +300,12 @@ pub(crate) fn text(value: &Value, name: &str) -> String {
     value[name].as_str().unwrap_or_default().to_owned()
 }
 
-fn list(page: &Value, as_json: bool, headings: &[&str], row: impl Fn(&Value) -> Vec<String>) {
+pub(crate) fn list(
+    page: &Value,
+    as_json: bool,
+    headings: &[&str],
+    row: impl Fn(&Value) -> Vec<String>,
+) {
     if as_json {
         output::line(&page.to_string());
         return;

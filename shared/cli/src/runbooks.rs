@@ -44,7 +44,11 @@ fn every_command_in_a_runbook_parses() {
 
 #[test]
 fn a_command_that_is_none_does_not_parse() {
-    for line in ["skein breakers", "skein runs stuck", "skein runs show"] {
+    for line in [
+        "skein breakers",
+        "skein dlq redrive tasks",
+        "skein runs show",
+    ] {
         assert!(Cli::try_parse_from(words(line)).is_err(), "{line}");
     }
 }

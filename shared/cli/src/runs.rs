@@ -6,13 +6,18 @@ use futures_util::StreamExt;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::args::Runs;
+use crate::args::{Runs, Server};
 use crate::client::{Client, Sent, events};
+use crate::operate;
 use crate::operator::text;
 use crate::output::{self, Failure};
 use crate::run::Watch;
 
-pub(crate) async fn runs(client: &Client, command: Runs) -> Result<ExitCode, Failure> {
+pub(crate) async fn runs(server: &Server, command: Runs) -> Result<ExitCode, Failure> {
+    let client = &match command {
+        Runs::Stuck(_) => server.operator()?,
+        _ => server.client()?,
+    };
     match command {
         Runs::Ls {
             status,
@@ -29,6 +34,7 @@ pub(crate) async fn runs(client: &Client, command: Runs) -> Result<ExitCode, Fai
             json,
         } => print_events(client, &run, after, follow, json).await?,
         Runs::Token { run, seconds, json } => make_token(client, &run, seconds, json).await?,
+        Runs::Stuck(asked) => return operate::stuck(client, asked).await,
         Runs::Cancel { run, reason } => {
             let body = json!({"reason": reason});
             let request = client

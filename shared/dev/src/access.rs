@@ -17,6 +17,8 @@ const RECORD: &str = "T#${aws:PrincipalTag/TenantId}";
 const OBJECTS: &str = "tenants/${aws:PrincipalTag/TenantId}/*";
 /// API keys, which are read to know whose they are.
 const API_KEYS: &str = "K#*";
+/// What is read to see whether there is maintenance.
+const MAINTENANCE: &str = "MAINTENANCE";
 /// What is read to see whether the table answers.
 const PING: &str = "PING";
 
@@ -54,14 +56,19 @@ pub(crate) fn arrange(iam: &Iam) {
     );
     let keys = Statement::new(&["dynamodb:GetItem", "dynamodb:UpdateItem"], &[&table]);
     let keys = keys.leading(&[API_KEYS]);
-    for function in ["authorizer", "stream"] {
-        iam.restrict(&key_of(function), Policy::new([keys.clone()]));
-    }
+    iam.restrict(&key_of("authorizer"), Policy::new([keys.clone()]));
+    let maintenance = Statement::new(&["dynamodb:GetItem"], &[&table]);
+    let maintenance = maintenance.leading(&[MAINTENANCE]);
+    let stream = [keys.clone(), maintenance.clone()];
+    iam.restrict(&key_of("stream"), Policy::new(stream));
     let ready = [
         Statement::new(&["dynamodb:GetItem"], &[&table]).leading(&[PING]),
         Statement::new(&["s3:ListBucket"], &[BUCKET]),
     ];
-    iam.restrict(&key_of("api"), Policy::new([keys].into_iter().chain(ready)));
+    iam.restrict(
+        &key_of("api"),
+        Policy::new([keys, maintenance].into_iter().chain(ready)),
+    );
     for function in ["orchestrator", "worker"] {
         iam.restrict(&key_of(function), Policy::default());
     }
@@ -69,7 +76,7 @@ pub(crate) fn arrange(iam: &Iam) {
     let describe = ["dynamodb:DescribeTable", "dynamodb:DescribeTimeToLive"];
     let admin = [
         Statement::new(&items, &[&table, &own]),
-        Statement::new(&["dynamodb:Query"], &[&list]),
+        Statement::new(&["dynamodb:Query"], &[&list, &watch]),
         Statement::new(&describe, &[&own]),
         Statement::new(&["s3:GetObject"], &[&any_object]),
     ];

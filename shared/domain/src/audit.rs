@@ -25,9 +25,9 @@ pub struct Change {
     /// Who: `operator:<key>`, `key:<key>` of the tenant, or `platform`.
     pub by: String,
     /// What was done: `tenant.created`, `tenant.changed`, `key.stored` (issued or changed), `key.revoked`, `agent.stored`,
-    /// `agent.archived`, `budget.warned`; or `request.refused`.
+    /// `agent.archived`, `budget.warned`; of operators `dead_letters.redriven`, `maintenance.on`, `maintenance.off`; or `request.refused`.
     pub action: String,
-    /// What it was done to: `tenant`, `key:<id>`, `agent:<id>`, `budget:<node>`; of a refused request method and route.
+    /// What it was done to: `tenant`, `key:<id>`, `agent:<id>`, `budget:<node>`, `queue:<name>`, `platform`; of a refused request method and route.
     pub subject: String,
     /// How that is since, without secrets; of a refused request why.
     pub state: Value,

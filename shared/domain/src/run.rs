@@ -11,6 +11,7 @@ mod follow;
 mod head;
 mod known;
 mod state;
+mod stuck;
 #[cfg(test)]
 mod tests;
 mod used;
@@ -21,6 +22,7 @@ pub use evolve::{evolve, fold, written};
 pub use head::{Head, Status};
 pub use known::Known;
 pub use state::{Account, AgentFrame, CallState, Effect, Phase, State, Supply, outstanding};
+pub use stuck::{Stuck, stuck};
 pub use used::{Cost, Used};
 
 /// How long a claim lasts after its last sign of life, in milliseconds. Who does not renew it for so long counts as dead; the

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::budget::{Budget, Node};
+use crate::flag::Flag;
 use crate::id::TenantId;
 use crate::tier::{self, Limits, Overrides, Window};
 use crate::time::At;
@@ -44,6 +45,9 @@ pub struct Tenant {
     /// Where its limits differ from the tier's.
     #[serde(default)]
     pub overrides: Overrides,
+    /// Features that were switched, by the names of their flags.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub flags: BTreeMap<String, bool>,
     /// Its budgets, by what they belong to.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub budgets: BTreeMap<Node, Vec<Budget>>,
@@ -66,6 +70,7 @@ impl Tenant {
             isolation: Isolation::Pool,
             standing: Standing::Active,
             overrides: Overrides::default(),
+            flags: BTreeMap::new(),
             budgets: BTreeMap::new(),
             revision: 1,
             created_at: now,
@@ -102,6 +107,13 @@ impl Tenant {
             .unwrap_or_default()
     }
 
+    /// Whether a feature is on.
+    #[must_use]
+    pub fn has(&self, flag: Flag) -> bool {
+        let switched = self.flags.get(flag.as_str());
+        switched.copied().unwrap_or_else(|| flag.default_on())
+    }
+
     /// Whether new runs may be created.
     #[must_use]
     pub fn is_active(&self) -> bool {
@@ -126,6 +138,22 @@ mod tests {
         assert_eq!(tenant.budgets_of(&node)[0].limit, 5);
         let again: Tenant = serde_json::from_str(&serde_json::to_string(&tenant).unwrap()).unwrap();
         assert_eq!(again, tenant);
+    }
+
+    #[test]
+    fn a_flag_is_as_it_was_switched_and_one_of_another_version_is_kept() {
+        let json = r#"{"id":"acme","name":"Acme","tier":"free","flags":{"streaming":false,"of.tomorrow":true},
+            "revision":3,"created_at":1,"updated_at":2}"#;
+        let mut tenant: Tenant = serde_json::from_str(json).unwrap();
+        assert!(!tenant.has(Flag::Streaming) && tenant.has(Flag::HttpGet));
+        assert!(
+            serde_json::to_string(&tenant)
+                .unwrap()
+                .contains("of.tomorrow")
+        );
+        tenant.flags.clear();
+        assert!(tenant.has(Flag::Streaming));
+        assert!(!serde_json::to_string(&tenant).unwrap().contains("flags"));
     }
 
     #[test]

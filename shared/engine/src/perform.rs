@@ -3,8 +3,11 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use domain::id::DriverId;
-use domain::run::{Command, Effect, Error as RunError, ErrorCode, Known, LEASE_MS, State, decide};
+use domain::flag::Flag;
+use domain::id::{DriverId, TenantId};
+use domain::run::{
+    Command, Effect, Error as RunError, ErrorCode, Known, LEASE_MS, State, ToolOutcome, decide,
+};
 use domain::time::At;
 use domain::tool::Place;
 use futures_util::FutureExt;
@@ -120,6 +123,7 @@ impl Engine {
                 ..
             } => {
                 let timeout_ms = due_at.since_ms(self.now());
+                let tenant = state.tenant.clone();
                 async move {
                     let asked = Call {
                         tool: &request.name,
@@ -127,7 +131,7 @@ impl Engine {
                         effect: &effect,
                         timeout_ms,
                     };
-                    let outcome = self.tools.call(asked).await;
+                    let outcome = self.call_tool(&tenant, asked).await?;
                     Ok(Some(Command::Returned {
                         frame,
                         step,
@@ -174,7 +178,7 @@ impl Engine {
         };
         let outcome = tokio::select! {
             biased;
-            outcome = self.tools.call(call) => outcome,
+            outcome = self.call_tool(&message.tenant, call) => outcome?,
             never = self.keep_claim(message, &worker) => match never {},
         };
         let command = Command::Returned {
@@ -191,6 +195,21 @@ impl Engine {
             self.wake(&state).await?;
         }
         Ok(Performed::Done)
+    }
+
+    /// Calls a tool, unless it is switched off for the tenant.
+    async fn call_tool(&self, tenant: &TenantId, call: Call<'_>) -> Result<ToolOutcome, Error> {
+        if let Some(flag) = Flag::of_tool(call.tool)
+            && let Some(settings) = self.tenant(tenant).await?
+            && !settings.has(flag)
+        {
+            return Ok(ToolOutcome {
+                text: format!("switched_off: an operator has switched `{}` off", call.tool),
+                is_error: true,
+                duration_ms: 0,
+            });
+        }
+        Ok(self.tools.call(call).await)
     }
 
     /// Shows that the worker is alive for as long as its call may take. A beat that fails costs nothing but time: whoever

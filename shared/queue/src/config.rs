@@ -4,6 +4,46 @@ use std::time::Duration;
 
 use domain::run::Lane;
 
+/// A queue that messages come from, and behind which those lie that were received too often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A lane of runs.
+    Lane(Lane),
+    /// Tool calls for the worker.
+    Tasks,
+    /// What brings the janitor.
+    Sweeps,
+}
+
+impl Origin {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Lane(Lane::Interactive),
+        Self::Lane(Lane::Standard),
+        Self::Lane(Lane::Batch),
+        Self::Tasks,
+        Self::Sweeps,
+    ];
+
+    /// What operators call it, and what the queue's name ends in.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Lane(Lane::Interactive) => "runs-interactive",
+            Self::Lane(Lane::Standard) => "runs-standard",
+            Self::Lane(Lane::Batch) => "runs-batch",
+            Self::Tasks => "tasks",
+            Self::Sweeps => "sweeps",
+        }
+    }
+
+    /// The queue that `text` names.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.as_str() == text)
+    }
+}
+
 /// Where the queues are.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -66,20 +106,23 @@ impl Config {
         }
     }
 
+    /// The URL of a queue.
+    #[must_use]
+    pub fn url_of(&self, origin: Origin) -> &str {
+        match origin {
+            Origin::Lane(lane) => self.lane_url(lane),
+            Origin::Tasks => &self.tasks_url,
+            Origin::Sweeps => &self.sweeps_url,
+        }
+    }
+
     /// The URL of the queue that an event source's ARN names: both end in the queue's name.
     #[must_use]
     pub fn url_of_arn(&self, arn: &str) -> Option<&str> {
         let name = arn.rsplit(':').next()?;
-        [
-            &self.interactive_url,
-            &self.standard_url,
-            &self.batch_url,
-            &self.tasks_url,
-            &self.sweeps_url,
-        ]
-        .into_iter()
-        .map(String::as_str)
-        .find(|url| name_of_url(url) == name)
+        let urls = Origin::ALL.into_iter().map(|origin| self.url_of(origin));
+        let mut urls = urls.filter(|url| name_of_url(url) == name);
+        urls.next()
     }
 }
 

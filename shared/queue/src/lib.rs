@@ -7,6 +7,7 @@
 
 mod config;
 mod consume;
+mod dead;
 mod error;
 mod heartbeat;
 mod message;
@@ -18,11 +19,13 @@ mod toll;
 
 use std::sync::Arc;
 
-pub use config::{Beat, Config, Timers};
+pub use config::{Beat, Config, Origin, Timers};
 pub use consume::{Disposition, Record};
+pub use dead::{Dead, DeadLetter, Redriven, Which};
 pub use error::Error;
 pub use message::{
-    ClosingMessage, First, HOPS_ALARM, Malformed, Message, RunMessage, SweepMessage, ToolMessage,
+    About, ClosingMessage, First, HOPS_ALARM, Malformed, Message, RunMessage, SweepMessage,
+    ToolMessage,
 };
 pub use send::Depth;
 pub use toll::Toll;

@@ -9,6 +9,7 @@ use domain::time::At;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::config::Origin;
 use crate::error::Error;
 
 /// The version that is written, and the only one that is read.
@@ -253,6 +254,41 @@ impl Message for ToolMessage {
     }
 }
 
+/// What a message is about, without what it carries: inputs and arguments are the tenant's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct About {
+    /// `run`, `tool`, `sweep` or `closing`.
+    pub kind: String,
+    /// Whose run, or the tenant that is being closed.
+    pub tenant: Option<TenantId>,
+    /// The run.
+    pub run: Option<RunId>,
+    /// The tool that was to be called.
+    pub tool: Option<String>,
+}
+
+impl About {
+    /// Reads as much of a body of this queue.
+    pub(crate) fn of(origin: Origin, body: &str) -> Result<Self, Malformed> {
+        #[derive(Deserialize)]
+        struct Named {
+            tool: Option<String>,
+        }
+        let stamp = match origin {
+            Origin::Lane(_) => check(body, RUN)?,
+            Origin::Tasks => check(body, TOOL)?,
+            Origin::Sweeps => check(body, CLOSING).or_else(|_| check(body, SWEEP))?,
+        };
+        let Named { tool } = serde_json::from_str(body).map_err(Malformed::Shape)?;
+        Ok(Self {
+            kind: stamp.r#type,
+            tenant: stamp.tenant.as_deref().map(TenantId::parse).transpose()?,
+            run: stamp.run.as_deref().map(RunId::parse).transpose()?,
+            tool,
+        })
+    }
+}
+
 #[derive(Serialize)]
 struct Envelope<'a, T> {
     v: u64,
@@ -271,7 +307,7 @@ struct Stamp {
     run: Option<String>,
 }
 
-fn check(body: &str, expected: &'static str) -> Result<(), Malformed> {
+fn check(body: &str, expected: &'static str) -> Result<Stamp, Malformed> {
     let stamp: Stamp = serde_json::from_str(body).map_err(Malformed::Shape)?;
     if stamp.v != VERSION {
         return Err(Malformed::Version(stamp.v));
@@ -284,7 +320,7 @@ fn check(body: &str, expected: &'static str) -> Result<(), Malformed> {
     }
     stamp.tenant.as_deref().map(TenantId::parse).transpose()?;
     stamp.run.as_deref().map(RunId::parse).transpose()?;
-    Ok(())
+    Ok(stamp)
 }
 
 fn encode<T: Serialize>(r#type: &'static str, message: &T) -> String {

@@ -1,8 +1,9 @@
 //! Sending, now or in a while.
 
+use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
-use aws_sdk_sqs::types::{QueueAttributeName, SendMessageBatchRequestEntry};
+use aws_sdk_sqs::types::{MessageAttributeValue, QueueAttributeName, SendMessageBatchRequestEntry};
 use domain::id::TenantId;
 use domain::run::Lane;
 use domain::time::At;
@@ -93,8 +94,9 @@ impl Queue {
             match message.body() {
                 Ok(body) => drafts.push(Draft {
                     index,
-                    group: message.tenant.to_string(),
+                    group: Some(message.tenant.to_string()),
                     body,
+                    attributes: None,
                 }),
                 Err(error) => results[index] = Err(error),
             }
@@ -160,7 +162,7 @@ impl Queue {
         self.depth(&self.0.config.tasks_url).await
     }
 
-    async fn depth(&self, url: &str) -> Result<Depth, Error> {
+    pub(crate) async fn depth(&self, url: &str) -> Result<Depth, Error> {
         use QueueAttributeName::{
             ApproximateNumberOfMessages as Visible, ApproximateNumberOfMessagesDelayed as Delayed,
             ApproximateNumberOfMessagesNotVisible as InFlight,
@@ -206,7 +208,11 @@ impl Queue {
     }
 
     /// Answers with what failed for good.
-    async fn send_batch(&self, url: &str, mut pending: Vec<Draft>) -> Vec<(usize, Error)> {
+    pub(crate) async fn send_batch(
+        &self,
+        url: &str,
+        mut pending: Vec<Draft>,
+    ) -> Vec<(usize, Error)> {
         let mut failures = Vec::new();
         let mut pause = PAUSE;
         for attempt in 1..=ATTEMPTS {
@@ -254,11 +260,13 @@ impl Queue {
 }
 
 /// A message of a batch.
-struct Draft {
+pub(crate) struct Draft {
     /// Its place among the messages to be sent.
-    index: usize,
-    group: String,
-    body: String,
+    pub(crate) index: usize,
+    pub(crate) group: Option<String>,
+    pub(crate) body: String,
+    /// Ours have none.
+    pub(crate) attributes: Option<HashMap<String, MessageAttributeValue>>,
 }
 
 impl Draft {
@@ -269,15 +277,16 @@ impl Draft {
     fn entry(&self) -> SendMessageBatchRequestEntry {
         SendMessageBatchRequestEntry::builder()
             .id(self.id())
-            .message_group_id(&self.group)
+            .set_message_group_id(self.group.clone())
             .message_body(&self.body)
+            .set_message_attributes(self.attributes.clone())
             .build()
             .expect("id and body are set")
     }
 }
 
 /// Ten to a batch, and not more bytes together than one message may have (limit of SQS).
-fn batches(drafts: Vec<Draft>) -> Vec<Vec<Draft>> {
+pub(crate) fn batches(drafts: Vec<Draft>) -> Vec<Vec<Draft>> {
     let mut batches: Vec<Vec<Draft>> = Vec::new();
     let mut bytes = 0;
     for draft in drafts {

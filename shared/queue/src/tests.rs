@@ -1,6 +1,7 @@
 //! Through the official SDKs, against the local queues.
 
 mod consume;
+mod dead;
 mod send;
 
 use std::collections::{BTreeMap, HashMap};

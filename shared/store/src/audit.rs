@@ -82,6 +82,30 @@ impl Store {
         Ok(self.transact_audited(&act, &writes).await?.is_ok())
     }
 
+    /// Tells the operators' trail of an act that is not of the table, before it is done: so that none is missing there.
+    ///
+    /// # Errors
+    /// Those of the table; the act is not to be done then.
+    pub async fn tell_operators(
+        &self,
+        operator: &TenantId,
+        action: &'static str,
+        subject: String,
+        state: Value,
+        now: At,
+    ) -> Result<(), Error> {
+        let act = Act {
+            tenant: operator,
+            action,
+            subject,
+            state,
+            at: now,
+        };
+        // Nothing else is written, so nothing else is refused.
+        let _told = self.transact_audited(&act, &[]).await?;
+        Ok(())
+    }
+
     /// The same store, acting for `by` at `now`: so the audit trail names who made a change.
     #[must_use]
     pub fn on_behalf_of(&self, by: &str, now: At) -> Self {

@@ -62,7 +62,7 @@ impl Store {
     }
 
     /// This store for each table there is, the stack's first: what one of them is asked about all tenants, it answers for
-    /// those whose items stand in its table. One request; eventually consistent, for the janitor alone.
+    /// those whose items stand in its table. One request; eventually consistent, for the janitor and for operators.
     ///
     /// # Errors
     /// Those of the table.

@@ -174,6 +174,11 @@ impl Key {
         Self::new("PING".to_owned(), "PING".to_owned())
     }
 
+    /// What is said while there is maintenance; absent otherwise.
+    pub(crate) fn maintenance() -> Self {
+        Self::new("MAINTENANCE".to_owned(), "MAINTENANCE".to_owned())
+    }
+
     /// The note that a tenant has this table for itself.
     pub(crate) fn bridge(table: &str) -> Self {
         Self::new(BRIDGES.to_owned(), table.to_owned())

@@ -24,6 +24,7 @@ mod key;
 mod ledger;
 mod limit;
 mod list;
+mod maintenance;
 mod meter;
 mod request;
 mod requests;

@@ -112,7 +112,12 @@ impl Store {
         cursor: Option<&str>,
         now: At,
     ) -> Result<Page<Tenant>, Error> {
-        self.by_id(TENANTS, operator, limit, cursor, now).await
+        let page: Page<Tenant> = self.by_id(TENANTS, operator, limit, cursor, now).await?;
+        // Old or new, a record says where the tenant's items stand; so nobody reads it again to learn that.
+        for record in &page.items {
+            self.learn(record);
+        }
+        Ok(page)
     }
 
     /// A page of a list by id, whose items hold their entries as `head`.

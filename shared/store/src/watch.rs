@@ -1,6 +1,6 @@
 //! The watch index: runs that have not ended, by the instant at which somebody should look whether they are stuck.
 //!
-//! Beside that of audit trails that wait it is the one query over all tenants, for the janitor alone. Each table has its own
+//! Beside that of audit trails that wait it is the one query over all tenants, for the janitor, and for operators who ask what is stuck. Each table has its own
 //! index: see [`Store::tables`]. A run leaves the index
 //! with the head that ends it.
 

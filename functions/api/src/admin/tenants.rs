@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use domain::budget::{Budget, Node};
+use domain::flag::Flag;
 use domain::id::TenantId;
 use domain::tenant::{Isolation, Standing, Tenant};
 use domain::tier::{self, Limits, Overrides};
@@ -17,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::closing::{ClosingView, GoneView};
-use super::{change, gate};
+use super::{change, gate, operator};
 use crate::address::{Params, Path};
 use crate::auth::{AdminRead, AdminWrite, OPERATOR, Operator};
 use crate::body::Body;
@@ -64,6 +65,9 @@ pub(crate) struct TenantChange {
     /// Where its data is. This cannot change; saying what is so already is no error.
     #[schema(value_type = Option<schema::Isolation>)]
     isolation: Option<Isolation>,
+    /// Features to be switched on or off; null takes back what was said. What is not named stays as it is.
+    #[schema(value_type = Option<BTreeMap<String, Option<bool>>>)]
+    flags: Option<BTreeMap<String, Option<bool>>>,
 }
 
 /// A tenant.
@@ -88,6 +92,9 @@ pub(crate) struct TenantView {
     /// Where its limits differ from the tier's.
     #[schema(value_type = schema::Overrides)]
     overrides: Overrides,
+    /// Whether each feature that can be switched is on: `streaming`, `tool.http_get`.
+    #[schema(value_type = BTreeMap<String, bool>)]
+    flags: BTreeMap<&'static str, bool>,
     /// Its budgets by what they belong to: `tenant`, `project:<id>` or `key:<id>`.
     #[schema(value_type = BTreeMap<String, Vec<schema::Budget>>)]
     budgets: BTreeMap<Node, Vec<Budget>>,
@@ -120,6 +127,10 @@ impl From<Tenant> for TenantView {
     fn from(tenant: Tenant) -> Self {
         Self {
             limits: tenant.limits(),
+            flags: Flag::ALL
+                .into_iter()
+                .map(|flag| (flag.as_str(), tenant.has(flag)))
+                .collect(),
             id: tenant.id,
             name: tenant.name,
             tier: tenant.tier,
@@ -170,6 +181,18 @@ fn check(
     } else {
         Err(Problem::InvalidBody(findings))
     }
+}
+
+/// The flags of these names.
+fn switched(named: BTreeMap<String, Option<bool>>) -> Result<Vec<(Flag, Option<bool>)>, Problem> {
+    let known = named.into_iter().map(|(name, on)| {
+        let names = || Flag::ALL.map(Flag::as_str).join(" and ");
+        let unknown = || format!("there is no flag `{name}`; there are {}", names());
+        let flag = Flag::parse(&name);
+        let flag = flag.ok_or_else(|| Problem::field("/flags", unknown()))?;
+        Ok((flag, on))
+    });
+    known.collect()
 }
 
 /// List the tiers
@@ -271,10 +294,9 @@ pub(crate) async fn list(
 ) -> Result<Json<List<TenantView>>, Problem> {
     params.only(&["limit", "cursor"])?;
     let limit = params.number("limit", 1..=MAX_PAGE)?.unwrap_or(PAGE);
-    let operator = TenantId::parse(OPERATOR).map_err(|_| Problem::Internal)?;
     let (store, now) = (&api.engine.store, api.engine.now());
     let page = store
-        .tenants(&operator, limit, params.text("cursor"), now)
+        .tenants(&operator()?, limit, params.text("cursor"), now)
         .await?;
     Ok(Json(List::of(page, TenantView::from)))
 }
@@ -320,7 +342,7 @@ pub(crate) async fn read(
 
 /// Change a tenant
 ///
-/// Concurrent runs and budgets hold from here on; rate limits within a minute.
+/// Concurrent runs and budgets hold from here on; rate limits and flags within a minute.
 #[utoipa::path(
     patch,
     path = "/v1/admin/tenants/{tenant}",
@@ -348,8 +370,10 @@ pub(crate) async fn patch(
         tier,
         overrides,
         isolation,
+        flags,
     } = body.value;
     check(name.as_deref(), tier.as_deref(), overrides.as_ref())?;
+    let flags = switched(flags.unwrap_or_default())?;
     let changed = change(&api, &tenant, |tenant| {
         if isolation
             .as_ref()
@@ -365,6 +389,13 @@ pub(crate) async fn patch(
         }
         if let Some(overrides) = &overrides {
             tenant.overrides = overrides.clone();
+        }
+        for (flag, switched) in &flags {
+            let name = flag.as_str().to_owned();
+            match switched {
+                Some(on) => tenant.flags.insert(name, *on),
+                None => tenant.flags.remove(&name),
+            };
         }
         Ok(())
     });

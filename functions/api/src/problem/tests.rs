@@ -17,6 +17,15 @@ fn verdict() -> Verdict {
     }
 }
 
+fn notice() -> domain::maintenance::Maintenance {
+    domain::maintenance::Maintenance {
+        message: "Back at noon.".to_owned(),
+        retry_after_s: 600,
+        by: "operator:o".to_owned(),
+        since: domain::time::At(1),
+    }
+}
+
 fn all() -> Vec<Problem> {
     vec![
         Problem::MalformedJson("line 1".to_owned()),
@@ -40,9 +49,11 @@ fn all() -> Vec<Problem> {
         Problem::RateLimited(verdict()),
         Problem::LineFull,
         Problem::BudgetReached("which".to_owned()),
+        Problem::SwitchedOff(domain::flag::Flag::Streaming),
         Problem::TenantSuspended,
         Problem::TenantExists,
         Problem::KeyOver,
+        Problem::Maintenance(std::sync::Arc::new(notice())),
         Problem::Internal,
         Problem::Unavailable,
     ]
@@ -78,9 +89,11 @@ fn the_catalogue_never_changes_meaning() {
             (429, "rate_limited"),
             (429, "line_full"),
             (402, "budget_reached"),
+            (403, "switched_off"),
             (403, "tenant_suspended"),
             (409, "tenant_exists"),
             (409, "key_over"),
+            (503, "maintenance"),
             (500, "internal"),
             (503, "unavailable"),
         ]

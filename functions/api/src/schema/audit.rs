@@ -15,9 +15,9 @@ pub struct AuditEntry {
     /// Who: `operator:<key>`, `key:<key>` of the tenant, or `platform`.
     pub by: String,
     /// What was done: `tenant.created`, `tenant.changed`, `key.stored`, `key.revoked`, `agent.stored`, `agent.archived`,
-    /// `budget.warned`, `request.refused` (at most one a minute for each key and reason).
+    /// `budget.warned`, of operators `dead_letters.redriven`, `maintenance.on`, `maintenance.off`; `request.refused` (at most one a minute for each key and reason).
     pub action: String,
-    /// What it was done to: `tenant`, `key:<id>`, `agent:<id>`, `budget:<node>`; of a refused request method and route.
+    /// What it was done to: `tenant`, `key:<id>`, `agent:<id>`, `budget:<node>`, `queue:<name>`, `platform`; of a refused request method and route.
     pub subject: String,
     /// How that is since, without secrets. Of a refused request `status`, `code`, `detail`, and `untold`: how many more of
     /// them the same process has refused before and not told.

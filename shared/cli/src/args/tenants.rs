@@ -2,7 +2,7 @@
 
 use clap::{Subcommand, ValueEnum};
 
-use super::json;
+use super::{Switch, Top, json};
 
 /// Where a tenant's data is.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -75,6 +75,19 @@ pub(crate) enum Tenants {
         /// Where its limits differ from the tier's, as JSON: `{"concurrent_runs": 2}`
         #[arg(long, value_parser = json)]
         overrides: Option<serde_json::Value>,
+    },
+    /// List those that used most
+    Top(Top),
+    /// Switch a feature for a tenant; without a flag, show how they stand
+    Flag {
+        /// The tenant
+        id: String,
+        /// The flag
+        #[arg(requires = "switch")]
+        flag: Option<String>,
+        /// What it is to be
+        #[arg(value_enum)]
+        switch: Option<Switch>,
     },
     /// Let no new run begin, and park those under way
     Suspend {

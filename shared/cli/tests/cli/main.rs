@@ -8,6 +8,7 @@ mod audit;
 mod dev;
 mod load;
 mod neighbours;
+mod operate;
 mod place;
 mod plan;
 mod runs;

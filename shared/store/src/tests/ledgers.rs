@@ -39,6 +39,7 @@ pub(super) fn account(id: &str, budgets: &[(Node, Vec<Budget>)]) -> Tenant {
         isolation: Isolation::Pool,
         standing: Default::default(),
         overrides: Default::default(),
+        flags: Default::default(),
         budgets: budgets.iter().cloned().collect(),
         revision: 1,
         created_at: NOW,

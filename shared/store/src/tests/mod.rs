@@ -13,6 +13,7 @@ mod interleavings;
 mod ledgers;
 mod limits;
 mod lists;
+mod maintenance;
 mod payloads;
 mod requests;
 mod runs;
