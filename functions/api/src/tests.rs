@@ -9,6 +9,7 @@ mod openapi;
 mod refusals;
 mod requests;
 mod runs;
+mod slo;
 mod stream_tokens;
 
 use std::collections::BTreeMap;

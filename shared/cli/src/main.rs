@@ -16,6 +16,7 @@ mod run;
 #[cfg(test)]
 mod runbooks;
 mod runs;
+mod slo;
 mod usage;
 
 use std::process::ExitCode;
@@ -61,6 +62,7 @@ async fn perform(cli: Cli) -> Result<ExitCode, Failure> {
             };
             usage::usage(&client, asked).await
         }
+        Command::Slo(asked) => slo::slo(&cli.server.operator()?, asked).await,
         Command::Audit(command) => audit::audit(&cli.server, command).await,
         Command::Tiers { json } => operator::tiers(&cli.server.operator()?, json).await,
         Command::Doctor => doctor::doctor(&cli.server).await,

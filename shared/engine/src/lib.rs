@@ -21,6 +21,7 @@ mod share;
 mod sweep;
 mod tenants;
 pub mod tools;
+mod trace;
 mod turnstile;
 mod usage;
 mod warnings;
@@ -44,6 +45,7 @@ use sweep::Sweeps;
 pub use sweep::Swept;
 use tenants::Tenants;
 use tools::Tools;
+use trace::Trace;
 use turnstile::Turnstile;
 pub use usage::Platform;
 use usage::Usage;
@@ -68,6 +70,7 @@ pub struct Engine {
     platform: Platform,
     shares: Arc<Shares>,
     toll: Option<Toll>,
+    trace: Trace,
     clock: Clock,
 }
 
@@ -100,6 +103,7 @@ impl Engine {
             platform: Platform::default(),
             shares: Arc::default(),
             toll: None,
+            trace: Trace::default(),
             clock,
         }
     }

@@ -7,6 +7,7 @@ use domain::id::DriverId;
 use domain::run::{Command, Effect, Error as RunError, ErrorCode, Known, LEASE_MS, State, decide};
 use domain::time::At;
 use domain::tool::Place;
+use domain::trace::Carried;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use queue::ToolMessage;
@@ -17,6 +18,7 @@ use crate::commands::{Recorded, Tried, lane};
 use crate::drive::Signal;
 use crate::driver::{BEAT, Ended, new_driver};
 use crate::tools::Call;
+use crate::trace::{answered, returned};
 use crate::{Engine, Error};
 
 /// What became of a tool call that was sent to the worker.
@@ -42,7 +44,9 @@ impl Engine {
         state: &State,
         effect: Effect,
         listener: Option<UnboundedSender<Signal>>,
+        trace: Option<Carried>,
     ) -> BoxFuture<'a, Ended> {
+        let parent = trace.map(|trace| trace.traceparent);
         match effect {
             Effect::CallModel {
                 frame,
@@ -56,6 +60,8 @@ impl Engine {
                     .get(&frame)
                     .map(|frame| frame.transcript.clone())
                     .unwrap_or_default();
+                let asked = (step, attempt, max_output_tokens);
+                let mut span = self.model_span(parent, state, &known, asked, listener.is_some());
                 async move {
                     let request = known.request(&transcript, max_output_tokens);
                     let outcome = match listener {
@@ -74,6 +80,7 @@ impl Engine {
                         }
                         None => self.gateway.call(&request).await,
                     };
+                    answered(&mut span, &outcome);
                     Ok(Some(Command::Answered {
                         frame,
                         step,
@@ -102,6 +109,7 @@ impl Engine {
                     tool: request.name,
                     arguments: request.arguments,
                     due_at,
+                    trace,
                     ..ToolMessage::new(state.tenant.clone(), state.run.clone())
                 };
                 async move {
@@ -120,6 +128,8 @@ impl Engine {
                 ..
             } => {
                 let timeout_ms = due_at.since_ms(self.now());
+                let of = (&state.tenant, &state.run);
+                let mut span = self.tool_span(parent, of, (step, call), &request.name, &effect);
                 async move {
                     let asked = Call {
                         tool: &request.name,
@@ -128,6 +138,7 @@ impl Engine {
                         timeout_ms,
                     };
                     let outcome = self.tools.call(asked).await;
+                    returned(&mut span, &outcome);
                     Ok(Some(Command::Returned {
                         frame,
                         step,
@@ -156,7 +167,7 @@ impl Engine {
         };
         if !is_open(&loaded.state, message) {
             if !loaded.state.status.is_terminal() {
-                self.wake(&loaded.state).await?;
+                self.wake(&loaded.state, self.carried()).await?;
             }
             return Ok(Performed::Done);
         }
@@ -166,6 +177,10 @@ impl Engine {
             let until = now.plus_ms(LEASE_MS);
             return Ok(Performed::Held { until });
         }
+        let of = (&message.tenant, &message.run);
+        let place = (message.step, message.call);
+        let (tool, effect) = (&*message.tool, &*message.effect);
+        let mut span = self.tool_span(self.parent(), of, place, tool, effect);
         let call = Call {
             tool: &message.tool,
             arguments: &message.arguments,
@@ -177,6 +192,8 @@ impl Engine {
             outcome = self.tools.call(call) => outcome,
             never = self.keep_claim(message, &worker) => match never {},
         };
+        returned(&mut span, &outcome);
+        drop(span);
         let command = Command::Returned {
             frame: message.frame.clone(),
             step: message.step,
@@ -188,7 +205,7 @@ impl Engine {
             return Ok(Performed::Missing);
         };
         if !state.status.is_terminal() {
-            self.wake(&state).await?;
+            self.wake(&state, self.carried()).await?;
         }
         Ok(Performed::Done)
     }
