@@ -1,6 +1,6 @@
 //! The platform with real function processes: this test binary, run again, is each function.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -23,8 +23,9 @@ const FUNCTION: &str = "SKEIN_TEST_FUNCTION";
 const PROCESS: &str = "platform::function_process";
 /// Longer than anything here takes on a busy machine; a test that waits in vain fails instead of hanging.
 const PATIENCE: Duration = Duration::from_secs(90);
-/// Lines of the functions' output that are kept for a failing test.
-const KEPT_LINES: usize = 60;
+/// Lines of the functions' output that are kept, and those of them that a failing test shows.
+const KEPT_LINES: usize = 20_000;
+const SHOWN_LINES: usize = 60;
 
 #[test]
 fn function_process() {
@@ -93,7 +94,7 @@ impl Lines {
     }
 }
 
-fn launch(lines: &Lines) -> Launch {
+fn launch(lines: &Lines, environment: &[(&str, &str)]) -> Launch {
     let program = std::env::current_exe().unwrap();
     Launch {
         launcher: Arc::new(move |name| {
@@ -107,19 +108,28 @@ fn launch(lines: &Lines) -> Launch {
         classic: false,
         port: 0,
         // So that tests can be the web.
-        environment: BTreeMap::from([("SKEIN_ALLOW_LOOPBACK".to_owned(), "true".to_owned())]),
+        environment: [("SKEIN_ALLOW_LOOPBACK", "true")]
+            .iter()
+            .chain(environment)
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
     }
 }
 
 impl Running {
     /// A platform over this cloud.
     pub(crate) async fn start(cloud: Cloud) -> Self {
+        Self::start_in(cloud, &[]).await
+    }
+
+    /// The same, with further variables for its functions.
+    async fn start_in(cloud: Cloud, environment: &[(&str, &str)]) -> Self {
         aws::install_crypto();
         let lines = Lines::default();
         let engine = cloud.engine(None);
         let keys = Keys::seed(&engine.store, None, engine.now()).await.unwrap();
         onboard(&engine.store, TENANT).await;
-        let platform = within(Platform::start(cloud, launch(&lines)))
+        let platform = within(Platform::start(cloud, launch(&lines, environment)))
             .await
             .unwrap();
         Self {
@@ -132,11 +142,16 @@ impl Running {
 
     /// A platform of a test's own, in memory, whose tenants IAM keeps apart as well.
     pub(crate) async fn own() -> Self {
+        Self::own_in(&[]).await
+    }
+
+    /// The same, with further variables for its functions.
+    pub(crate) async fn own_in(environment: &[(&str, &str)]) -> Self {
         let config = CloudConfig {
             isolation: Isolation::Session,
             ..CloudConfig::default()
         };
-        Self::start(Cloud::open(None, config).await.unwrap()).await
+        Self::start_in(Cloud::open(None, config).await.unwrap(), environment).await
     }
 
     pub(crate) fn cloud(&self) -> &Cloud {
@@ -201,8 +216,14 @@ impl Running {
 
     /// What the functions wrote last, for the message of a failing assertion.
     pub(crate) fn last_lines(&self) -> String {
+        let lines = self.lines();
+        lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n")
+    }
+
+    /// What the functions wrote.
+    pub(crate) fn lines(&self) -> Vec<String> {
         let kept = self.lines.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.iter().cloned().collect::<Vec<_>>().join("\n")
+        kept.iter().cloned().collect()
     }
 }
 

@@ -20,7 +20,7 @@ use subtle::ConstantTimeEq as _;
 
 use crate::keys::{self, Presented};
 use crate::refusal::Asking;
-use crate::{Api, Problem, limit, maintenance};
+use crate::{Api, Problem, limit, maintenance, trace};
 
 /// How long a key is believed without reading it again: half of the 60 s within which a revocation must hold.
 const BELIEVED: Duration = Duration::from_secs(30);
@@ -116,7 +116,7 @@ impl<S: Scope> As<S> {
         if key.tenant.as_str() == OPERATOR {
             return Err(Problem::ScopeMissing(S::NAME));
         }
-        let api = itself.of(&key.tenant);
+        let api = trace::within(itself.of(&key.tenant), parts);
         // The key of a tenant that is gone is as good as none.
         let settings = api.engine.tenant(&key.tenant).await?;
         let settings = settings.ok_or(Problem::Unauthenticated)?;
@@ -136,6 +136,7 @@ impl<S: Scope> As<S> {
         limited?;
         has::<S>(&key)?;
         maintained?;
+        tracing::Span::current().record("tenant.id", key.tenant.as_str());
         Ok(Self {
             api,
             tenant: key.tenant.clone(),

@@ -11,10 +11,12 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, StatusCode};
 use lambda_http::{Context, RequestExt as _};
+use tracing::Instrument as _;
 
 use crate::limit::Told;
 use crate::refusal::{self, Asking};
-use crate::{Api, Problem};
+use crate::tallies::CameTo;
+use crate::{Api, Problem, stream, trace};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -51,12 +53,15 @@ pub(crate) async fn pass(State(api): State<Api>, mut request: Request, next: Nex
     let asking = Asking::of(&request);
     request.extensions_mut().insert(told.clone());
     request.extensions_mut().insert(asking.clone());
+    let mut span = trace::begin(api.engine.tracer(), &mut request);
     let route = request.extensions().get::<MatchedPath>();
     let is_for_pages = route.is_some_and(|route| route.as_str() == FOR_PAGES);
-    let mut response = next.run(request).await;
-    let mut is_refused = false;
+    let mut response = next.run(request).instrument(telemetry::work()).await;
+    let mut came_to = CameTo::Answer;
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        is_refused = problem.is_policy();
+        if problem.is_policy() {
+            came_to = CameTo::Refusal;
+        }
         Box::pin(refusal::tell(&api, &asking, &problem)).await;
         let allow = response.headers_mut().remove(ALLOW);
         response = problem.response(&id);
@@ -64,8 +69,12 @@ pub(crate) async fn pass(State(api): State<Api>, mut request: Request, next: Nex
             response.headers_mut().insert(ALLOW, allow);
         }
     }
+    if response.status().is_server_error() {
+        came_to = CameTo::Failure;
+    }
     if let Some(key) = asking.of_tenant() {
-        api.tallies.count(&api.engine, key, is_refused);
+        api.tallies
+            .count(&api.engine, key, asking.request(), came_to);
     }
     if let Some(verdict) = told.verdict() {
         verdict.write(response.headers_mut());
@@ -74,6 +83,11 @@ pub(crate) async fn pass(State(api): State<Api>, mut request: Request, next: Nex
         response.headers_mut().extend(OF_PAGES);
     }
     finish(response.headers_mut(), &id);
+    trace::end(&mut span, &asking, &response);
+    drop(span);
+    if !stream::is_stream(response.headers()) {
+        api.engine.tracer().flush().await;
+    }
     response
 }
 

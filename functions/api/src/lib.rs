@@ -32,6 +32,7 @@ mod steps;
 mod stream;
 mod stream_token;
 mod tallies;
+mod trace;
 mod usage;
 pub mod view;
 

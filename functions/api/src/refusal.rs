@@ -52,6 +52,11 @@ impl Asking {
         }
     }
 
+    /// Method and route.
+    pub(crate) fn request(&self) -> &Arc<str> {
+        &self.request
+    }
+
     /// Notes who asks: a key whose secret was right, whether it holds or not.
     pub(crate) fn is_by(&self, key: &Arc<ApiKey>) {
         // A request has one key, so none was noted before.

@@ -80,6 +80,7 @@ pub(crate) async fn drive(api: &Api, new: NewRun, remaining: Duration) -> Result
     let store = api.engine.store.clone();
     let until = Instant::now() + remaining.saturating_sub(SPARE);
     Ok(Begun::Answered(open(
+        api,
         Cursor::new(tenant, run, 0),
         move |mut line| async move {
             line.listen(&store, first, signals).await?;
@@ -103,6 +104,7 @@ pub(crate) fn follow(
     let store = api.engine.store.clone();
     let until = Instant::now() + remaining.saturating_sub(SPARE);
     open(
+        api,
         Cursor::new(tenant, run, after),
         move |mut line| async move {
             for commit in &read {
@@ -116,7 +118,7 @@ pub(crate) fn follow(
 /// Nobody reads any more.
 struct Gone;
 
-fn open<F, W>(cursor: Cursor, write: F) -> Response
+fn open<F, W>(api: &Api, cursor: Cursor, write: F) -> Response
 where
     F: FnOnce(Line) -> W + Send + 'static,
     W: Future<Output = Result<(), Gone>> + Send + 'static,
@@ -124,6 +126,8 @@ where
     let (sender, receiver) = mpsc::channel::<Bytes>(BUFFER);
     let place = location(cursor.run());
     let hello = format!(": {} after {}\nretry: 1000\n\n", cursor.run(), cursor.last);
+    // The answer is not over before its spans are exported.
+    let (last, tracer) = (sender.clone(), api.engine.tracer().clone());
     let line = Line {
         sender,
         cursor,
@@ -133,6 +137,8 @@ where
         if line.send(hello).await.is_ok() {
             let _gone = Box::pin(write(line)).await;
         }
+        tracer.flush().await;
+        drop(last);
     });
     let frames = unfold(receiver, |mut receiver| async move {
         let frame = receiver.recv().await?;
@@ -141,6 +147,12 @@ where
     let mut response = Response::new(Body::from_stream(frames));
     dress(response.headers_mut(), &place);
     response
+}
+
+/// Whether these are the headers of an answer that is still being written.
+pub(crate) fn is_stream(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE);
+    content_type.is_some_and(|it| it.as_bytes().starts_with(b"text/event-stream"))
 }
 
 fn dress(headers: &mut HeaderMap, place: &str) {

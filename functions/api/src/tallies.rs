@@ -2,7 +2,8 @@
 //!
 //! **Invariant:** no request waits for this, and no limit and no budget rests on it. A request is counted once, in the minute
 //! in which it was answered, if its process lives to tell: one that is killed takes what it has counted in the last
-//! [`EVERY`] with it. A process tells when its oldest count is that old, and before it ends.
+//! [`EVERY`] with it. A process tells when its oldest count is that old, and before it ends. The metric `RequestsPerTenant` is
+//! told at the same times.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,6 +16,7 @@ use domain::usage::{Interval, Row, Subject, Usage};
 use engine::Engine;
 use futures_util::{StreamExt as _, stream};
 use store::{ApiKey, MOST_TALLIED, Tallied, Tally};
+use telemetry::{Metrics, Unit};
 
 /// How old a count may be before it is told.
 const EVERY: Duration = Duration::from_secs(60);
@@ -47,10 +49,23 @@ struct Counts {
     open: HashMap<KeyId, Row>,
     /// Those of minutes before.
     closed: Vec<Row>,
+    /// By method and route, for metrics.
+    endpoints: HashMap<Arc<str>, u32>,
     /// What was told and may have been counted.
     told: Option<Tally>,
     /// Held by whoever tells, so that a tally follows the one before.
     telling: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// What a request came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CameTo {
+    /// An answer, be it that the request is wrong.
+    Answer,
+    /// Policy refused it.
+    Refusal,
+    /// We failed: 5xx.
+    Failure,
 }
 
 /// When a count is to be told.
@@ -71,7 +86,7 @@ impl fmt::Debug for Tallies {
 }
 
 impl Counts {
-    fn count(&mut self, key: &ApiKey, is_refused: bool, now: At) -> Due {
+    fn count(&mut self, key: &ApiKey, request: &Arc<str>, came_to: CameTo, now: At) -> Due {
         let due = if self.open.is_empty() && self.closed.is_empty() {
             self.since = now;
             Due::Later
@@ -82,6 +97,11 @@ impl Counts {
         } else {
             Due::Settled
         };
+        if let Some(count) = self.endpoints.get_mut(request) {
+            *count = count.saturating_add(1);
+        } else {
+            self.endpoints.insert(Arc::clone(request), 1);
+        }
         let start = Interval::Minute.start(now);
         if start.0 != self.minute {
             self.close();
@@ -89,7 +109,8 @@ impl Counts {
         }
         let one = Usage {
             requests: 1,
-            refused_requests: is_refused.into(),
+            refused_requests: (came_to == CameTo::Refusal).into(),
+            failed_requests: (came_to == CameTo::Failure).into(),
             ..Usage::default()
         };
         if let Some(row) = self.open.get_mut(&key.id) {
@@ -128,15 +149,15 @@ impl Tallies {
     }
 
     /// Counts a request that was answered, of the tenant that has this key.
-    pub(crate) fn count(&self, engine: &Engine, key: &ApiKey, is_refused: bool) {
+    pub(crate) fn count(&self, engine: &Engine, key: &ApiKey, request: &Arc<str>, came_to: CameTo) {
         let now = engine.now();
         let due = {
             let mut state = self.state();
             if let Some(counts) = state.tenants.get_mut(&key.tenant) {
-                counts.count(key, is_refused, now)
+                counts.count(key, request, came_to, now)
             } else {
                 let counts = state.tenants.entry(key.tenant.clone()).or_default();
-                counts.count(key, is_refused, now)
+                counts.count(key, request, came_to, now)
             }
         };
         let pause = match due {
@@ -198,8 +219,20 @@ impl Tallies {
     }
 
     fn close(&self, tenant: &TenantId) {
-        if let Some(counts) = self.state().tenants.get_mut(tenant) {
-            counts.close();
+        let mut state = self.state();
+        let Some(counts) = state.tenants.get_mut(tenant) else {
+            return;
+        };
+        counts.close();
+        let endpoints = std::mem::take(&mut counts.endpoints);
+        drop(state);
+        for (endpoint, count) in endpoints {
+            Metrics::new()
+                .put("RequestsPerTenant", Unit::Count, count.into())
+                .property("TenantId", tenant.as_str())
+                .property("Endpoint", &*endpoint)
+                .memory()
+                .by(&["TenantId", "Endpoint"]);
         }
     }
 

@@ -10,6 +10,7 @@ mod operate;
 mod refusals;
 mod requests;
 mod runs;
+mod slo;
 mod stream_tokens;
 
 use std::collections::BTreeMap;

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use domain::time::At;
+use domain::trace::Context;
 use engine::{Engine, Error, Limits, Outcome, Work};
 use lambda_runtime::{LambdaEvent, service_fn};
 use queue::{Disposition, Record, RunMessage};
+use tracing::Instrument as _;
 
 /// Runs of one delivery that are driven at the same time; a delivery has ten records at most.
 const CONCURRENCY: usize = 10;
@@ -27,7 +29,8 @@ pub async fn run() -> Result<(), lambda_runtime::Error> {
     telemetry::init("orchestrator");
     let engine = wiring::engine()?;
     lambda_runtime::run_concurrent(service_fn(move |event: LambdaEvent<SqsEvent>| {
-        let engine = engine.clone();
+        let of_invocation = event.context.xray_trace_id.as_deref();
+        let engine = engine.within(of_invocation.and_then(Context::parse_xray));
         async move {
             let remaining = remaining(At(event.context.deadline), engine.now());
             Ok::<_, lambda_runtime::Error>(handle(&engine, event.payload, remaining).await)
@@ -36,16 +39,29 @@ pub async fn run() -> Result<(), lambda_runtime::Error> {
     .await
 }
 
-/// Drives every run of a delivery for as long as `remaining` allows.
+/// Drives every run of a delivery for as long as `remaining` allows, and has its spans exported.
 pub async fn handle(engine: &Engine, event: SqsEvent, remaining: Duration) -> SqsBatchResponse {
     let limits = Limits::within(remaining);
     let queue = &engine.queue;
-    Box::pin(queue.consume(event, CONCURRENCY, |record| drive(engine, record, limits))).await
+    let consumed = queue.consume(event, CONCURRENCY, |record| {
+        drive(engine, record, limits).instrument(telemetry::work())
+    });
+    let response = Box::pin(consumed).await;
+    engine.tracer().flush().await;
+    response
 }
 
 async fn drive(engine: &Engine, record: Record<RunMessage>, limits: Limits) -> Disposition {
-    let engine = &engine.called_by(record.toll);
+    let engine = engine.called_by(record.toll.clone());
+    let (message, run) = (
+        &record.message,
+        (&record.message.tenant, &record.message.run),
+    );
+    let (engine, mut span) = engine.received("runs", &record, run, message.trace);
     let message = record.message;
+    tracing::Span::current()
+        .record("tenant.id", message.tenant.as_str())
+        .record("run.id", message.run.as_str());
     let is_fresh = record.receive_count == 1;
     let work = Work {
         tenant: message.tenant.clone(),
@@ -61,12 +77,8 @@ async fn drive(engine: &Engine, record: Record<RunMessage>, limits: Limits) -> D
     };
     let driven = Box::pin(engine.drive(work)).await;
     if let Err(error) = &driven {
-        tracing::error!(
-            tenant.id = %message.tenant,
-            run.id = %message.run,
-            error = %telemetry::chain(error),
-            "a run was not driven to its end"
-        );
+        span.fail("not_driven");
+        tracing::error!(error = %telemetry::chain(error), "a run was not driven to its end");
     }
     disposition(&driven, is_fresh, engine.now())
 }

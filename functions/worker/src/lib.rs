@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
+use domain::trace::Context;
 use engine::{Engine, Performed};
 use lambda_runtime::{LambdaEvent, service_fn};
 use queue::{Disposition, Record, ToolMessage};
+use tracing::Instrument as _;
 
 /// Tool calls of one delivery that are performed at the same time.
 const CONCURRENCY: usize = 10;
@@ -18,22 +20,36 @@ pub async fn run() -> Result<(), lambda_runtime::Error> {
     telemetry::init("worker");
     let engine = wiring::engine()?;
     lambda_runtime::run_concurrent(service_fn(move |event: LambdaEvent<SqsEvent>| {
-        let engine = engine.clone();
+        let of_invocation = event.context.xray_trace_id.as_deref();
+        let engine = engine.within(of_invocation.and_then(Context::parse_xray));
         async move { Ok::<_, lambda_runtime::Error>(handle(&engine, event.payload).await) }
     }))
     .await
 }
 
-/// Performs every tool call of a delivery.
+/// Performs every tool call of a delivery, and has its spans exported.
 pub async fn handle(engine: &Engine, event: SqsEvent) -> SqsBatchResponse {
     let queue = &engine.queue;
-    Box::pin(queue.consume(event, CONCURRENCY, |record| perform(engine, record))).await
+    let consumed = queue.consume(event, CONCURRENCY, |record| {
+        perform(engine, record).instrument(telemetry::work())
+    });
+    let response = Box::pin(consumed).await;
+    engine.tracer().flush().await;
+    response
 }
 
 async fn perform(engine: &Engine, record: Record<ToolMessage>) -> Disposition {
-    let engine = &engine.called_by(record.toll);
-    let message = record.message;
-    match Box::pin(engine.perform_tool(&message)).await {
+    let engine = engine.called_by(record.toll.clone());
+    let (message, run) = (
+        &record.message,
+        (&record.message.tenant, &record.message.run),
+    );
+    let (engine, mut span) = engine.received("tasks", &record, run, message.trace);
+    tracing::Span::current()
+        .record("tenant.id", message.tenant.as_str())
+        .record("run.id", message.run.as_str())
+        .record("step", message.step);
+    match Box::pin(engine.perform_tool(message)).await {
         Ok(Performed::Done | Performed::Missing) => Disposition::Done,
         // Whoever performs the call has a message of its own, unless this is that message, delivered again after a crash.
         // Should both be gone, the watch finds the run.
@@ -42,9 +58,8 @@ async fn perform(engine: &Engine, record: Record<ToolMessage>) -> Disposition {
             Disposition::After(Duration::from_millis(until.since_ms(engine.now())))
         }
         Err(error) => {
+            span.fail("not_settled");
             tracing::error!(
-                tenant.id = %message.tenant,
-                run.id = %message.run,
                 tool = message.tool,
                 error = %telemetry::chain(&error),
                 "a tool call was not settled"

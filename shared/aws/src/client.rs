@@ -36,6 +36,22 @@ pub fn http_client(authorities: &[u8]) -> SharedHttpClient {
     })
 }
 
+/// What sends requests to a server that is not of AWS, within `connect_timeout` to be connected: certificates go back to the
+/// authorities of the system, which are read only where there is to be TLS.
+#[must_use]
+pub fn connector(connect_timeout: Duration, with_tls: bool) -> SharedHttpConnector {
+    let tls = if with_tls {
+        tls::system()
+    } else {
+        tls::config(&[])
+    };
+    let timeouts = Timeouts {
+        connect: Some(connect_timeout),
+        read: None,
+    };
+    SharedHttpConnector::new(Connector::new(&Arc::new(tls), timeouts))
+}
+
 /// Whoever asks for the same timeouts shares connections.
 #[derive(Debug)]
 struct Client {

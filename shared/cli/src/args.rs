@@ -84,6 +84,8 @@ pub(crate) enum Command {
     Budgets(Budgets),
     /// Report what ended runs used and cost
     Usage(Usage),
+    /// Report availability, success and waits, to check objectives by (operator)
+    Slo(Slo),
     /// Read the audit trail, and check an export of it
     #[command(subcommand)]
     Audit(Audit),
@@ -317,6 +319,25 @@ pub(crate) struct Usage {
     /// Print CSV
     #[arg(long)]
     pub(crate) csv: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Slo {
+    /// From the hour of this instant on (RFC 3339) [default: a day ago]
+    #[arg(long)]
+    pub(crate) from: Option<String>,
+    /// Up to the hour of this instant (RFC 3339) [default: now]
+    #[arg(long)]
+    pub(crate) to: Option<String>,
+    /// Only of this tenant
+    #[arg(long)]
+    pub(crate) tenant: Option<String>,
+    /// Show every hour
+    #[arg(long)]
+    pub(crate) hours: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -20,6 +20,7 @@ mod run;
 #[cfg(test)]
 mod runbooks;
 mod runs;
+mod slo;
 mod smoke;
 mod usage;
 
@@ -66,6 +67,7 @@ async fn perform(cli: Cli) -> Result<ExitCode, Failure> {
             };
             usage::usage(&client, asked).await
         }
+        Command::Slo(asked) => slo::slo(&cli.server.operator()?, asked).await,
         Command::Audit(command) => audit::audit(&cli.server, command).await,
         Command::Dlq(command) => operate::dlq(&cli.server.operator()?, command).await,
         Command::Maintenance(command) => {

@@ -34,6 +34,9 @@ pub struct Usage {
     pub requests: u64,
     /// Those of them that policy refused.
     pub refused_requests: u64,
+    /// Those of them that we failed: 5xx. No part of the usage that tenants are told.
+    #[serde(skip)]
+    pub failed_requests: u64,
 }
 
 impl Usage {
@@ -65,6 +68,7 @@ impl Usage {
             cost_micro_usd: self.cost_micro_usd.saturating_add(more.cost_micro_usd),
             requests: self.requests.saturating_add(more.requests),
             refused_requests: self.refused_requests.saturating_add(more.refused_requests),
+            failed_requests: self.failed_requests.saturating_add(more.failed_requests),
         }
     }
 }

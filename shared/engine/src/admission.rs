@@ -228,7 +228,7 @@ impl Engine {
                 .await?;
             match tried {
                 Tried::Done(state) => {
-                    self.wake(&state).await?;
+                    self.wake(&state, None).await?;
                     return Ok(Turn::Taken);
                 }
                 Tried::Missing | Tried::Idle(_) => return Ok(Turn::Past),

@@ -11,6 +11,7 @@ use domain::run::{
     evolve, fold,
 };
 use domain::time::At;
+use domain::trace::Carried;
 use queue::RunMessage;
 use serde_json::Value;
 use tokio::sync::mpsc::UnboundedSender;
@@ -187,7 +188,10 @@ impl Engine {
             }
             Founded::Exists(head) => {
                 if head.status == Status::Queued && !head.waiting {
-                    let message = RunMessage::new(new.tenant, new.run);
+                    let message = RunMessage {
+                        trace: self.carried(),
+                        ..RunMessage::new(new.tenant, new.run)
+                    };
                     self.queue.send_run(head.lane, &message, 0).await?;
                 }
                 Ok(Admitted::Exists(*head))
@@ -203,7 +207,10 @@ impl Engine {
             let place = self.look_at_line(&state.tenant).await?;
             return Ok(Some(place.max(1)));
         }
-        let mut message = RunMessage::new(state.tenant.clone(), state.run.clone());
+        let mut message = RunMessage {
+            trace: self.carried(),
+            ..RunMessage::new(state.tenant.clone(), state.run.clone())
+        };
         if let Some(commit) = commit {
             message.carry(commit);
         }
@@ -274,14 +281,17 @@ impl Engine {
         if let Recorded::Done(state) = &recorded
             && !state.status.is_terminal()
         {
-            self.wake(state).await?;
+            self.wake(state, self.carried()).await?;
         }
         Ok(recorded)
     }
 
-    /// Sends a run to whoever drives it next.
-    pub(crate) async fn wake(&self, state: &State) -> Result<(), Error> {
-        let message = RunMessage::new(state.tenant.clone(), state.run.clone());
+    /// Sends a run to whoever drives it next, in this trace if it is the one of the run.
+    pub(crate) async fn wake(&self, state: &State, trace: Option<Carried>) -> Result<(), Error> {
+        let message = RunMessage {
+            trace,
+            ..RunMessage::new(state.tenant.clone(), state.run.clone())
+        };
         self.queue.send_run(lane(state), &message, 0).await?;
         Ok(())
     }

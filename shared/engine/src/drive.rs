@@ -10,7 +10,6 @@ use tokio::time::Instant;
 
 use crate::admission::Refusal;
 use crate::driver::{Driver, Step, new_driver};
-use crate::report::report;
 use crate::tenants::OPERATOR;
 use crate::{Engine, Error, Recorded};
 
@@ -173,8 +172,10 @@ impl Engine {
         first: Result<(), Rejection>,
     ) -> Result<Outcome, Error> {
         let began = Instant::now();
+        let before = driver.cost();
         let driven = run_to_outcome(&mut driver, first).await;
-        report(driver.state(), driver.hops(), began, &driven);
+        let cost_micro_usd = driver.cost().saturating_sub(before);
+        driver.report(began, cost_micro_usd, &driven);
         driven
     }
 }

@@ -21,7 +21,9 @@ use uuid::Uuid;
 
 use crate::drive::{Limits, Outcome, Signal};
 use crate::put::Put;
+use crate::report::{Drive, report, word};
 use crate::tenants::OPERATOR;
+use crate::trace::Spans;
 use crate::{Engine, Error};
 
 /// How long an outcome may wait for company before it is committed on its own. Bounds what a crash can lose.
@@ -71,6 +73,7 @@ pub(crate) struct Driver<'a> {
     arranged: Option<At>,
     under_way: FuturesUnordered<BoxFuture<'a, Ended>>,
     beat: Interval,
+    spans: Spans,
 }
 
 impl<'a> Driver<'a> {
@@ -116,6 +119,7 @@ impl<'a> Driver<'a> {
             hops: 0,
             listener,
             durable: state.last_event,
+            spans: Spans::new(engine, &state),
             state,
             pending: Vec::new(),
             pending_since: Instant::now(),
@@ -129,14 +133,32 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// The run as this driver sees it.
-    pub(crate) fn state(&self) -> &State {
-        &self.state
+    /// What the run has cost so far, in micro-USD.
+    pub(crate) fn cost(&self) -> u64 {
+        self.state.totals.micro_usd
     }
 
-    /// How often the run was sent from driver to driver.
-    pub(crate) fn hops(&self) -> u32 {
-        self.hops
+    /// Tells in log and trace how the drive ended that began then and cost so much.
+    pub(crate) fn report(
+        &mut self,
+        began: Instant,
+        cost_micro_usd: u64,
+        driven: &Result<Outcome, Error>,
+    ) {
+        let outcome = word(driven);
+        let error = driven.is_err().then_some(outcome);
+        self.spans.end(&self.state, self.hops, outcome, error);
+        let drive = Drive {
+            state: &self.state,
+            model: &self.known.agent.model,
+            hops: self.hops,
+            took: began.elapsed(),
+            longest_step: self.spans.longest_step(),
+            cost_micro_usd,
+            outcome,
+            trace: self.spans.recorded(),
+        };
+        report(&drive);
     }
 
     /// Counts on from the message that brought the run here, and from the last snapshot of its log.
@@ -235,10 +257,19 @@ impl<'a> Driver<'a> {
                 waiting = true;
                 continue;
             }
+            tracing::debug!(
+                step = key.1,
+                call = key.2,
+                attempt = key.3,
+                "an effect begins"
+            );
             self.begun.insert(key);
-            let performed =
-                self.engine
-                    .perform(&self.known, &self.state, effect, self.listener.clone());
+            let step = self.spans.step(&self.state, &effect);
+            let trace = self.spans.carried_by(step);
+            let listener = self.listener.clone();
+            let performed = self
+                .engine
+                .perform(&self.known, &self.state, effect, listener, trace);
             self.under_way.push(performed);
         }
         waiting
@@ -287,6 +318,12 @@ impl<'a> Driver<'a> {
             Err(error) => return Err(error),
         }
         self.durable = commit.last();
+        tracing::debug!(
+            first = commit.first,
+            events = commit.events.len(),
+            status = self.state.status.as_str(),
+            "a commit was accepted"
+        );
         run::written(&mut self.state, &commit);
         self.wrote(commit).await;
         if self.state.status.is_terminal() {
@@ -340,6 +377,11 @@ impl<'a> Driver<'a> {
     /// Reads the log again and decides the open commands on what it says now, first of all whether the run is still, or
     /// can be, this driver's.
     async fn reload(&mut self) -> Result<Step, Error> {
+        tracing::debug!(
+            durable = self.durable,
+            commands = self.commands.len(),
+            "somebody else wrote, or a budget did not hold: the log is read again"
+        );
         let renewed = self.restore().await?;
         if self.state.status.is_terminal() {
             return Ok(Step::Over(Outcome::Ended(Box::new(self.state.clone()))));

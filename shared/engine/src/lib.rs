@@ -22,6 +22,7 @@ mod stuck;
 mod sweep;
 mod tenants;
 pub mod tools;
+mod trace;
 mod turnstile;
 mod usage;
 mod warnings;
@@ -46,6 +47,7 @@ use sweep::Sweeps;
 pub use sweep::Swept;
 use tenants::Tenants;
 use tools::Tools;
+use trace::Trace;
 use turnstile::Turnstile;
 pub use usage::Platform;
 use usage::Usage;
@@ -70,6 +72,7 @@ pub struct Engine {
     platform: Platform,
     shares: Arc<Shares>,
     toll: Option<Toll>,
+    trace: Trace,
     clock: Clock,
 }
 
@@ -102,6 +105,7 @@ impl Engine {
             platform: Platform::default(),
             shares: Arc::default(),
             toll: None,
+            trace: Trace::default(),
             clock,
         }
     }

@@ -10,6 +10,7 @@ use domain::run::{
 };
 use domain::time::At;
 use domain::tool::Place;
+use domain::trace::Carried;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use queue::ToolMessage;
@@ -20,6 +21,7 @@ use crate::commands::{Recorded, Tried, lane};
 use crate::drive::Signal;
 use crate::driver::{BEAT, Ended, new_driver};
 use crate::tools::Call;
+use crate::trace::{answered, returned};
 use crate::{Engine, Error};
 
 /// What became of a tool call that was sent to the worker.
@@ -45,7 +47,9 @@ impl Engine {
         state: &State,
         effect: Effect,
         listener: Option<UnboundedSender<Signal>>,
+        trace: Option<Carried>,
     ) -> BoxFuture<'a, Ended> {
+        let parent = trace.map(|trace| trace.traceparent);
         match effect {
             Effect::CallModel {
                 frame,
@@ -59,6 +63,8 @@ impl Engine {
                     .get(&frame)
                     .map(|frame| frame.transcript.clone())
                     .unwrap_or_default();
+                let asked = (step, attempt, max_output_tokens);
+                let mut span = self.model_span(parent, state, &known, asked, listener.is_some());
                 async move {
                     let request = known.request(&transcript, max_output_tokens);
                     let outcome = match listener {
@@ -77,6 +83,7 @@ impl Engine {
                         }
                         None => self.gateway.call(&request).await,
                     };
+                    answered(&mut span, &outcome);
                     Ok(Some(Command::Answered {
                         frame,
                         step,
@@ -105,6 +112,7 @@ impl Engine {
                     tool: request.name,
                     arguments: request.arguments,
                     due_at,
+                    trace,
                     ..ToolMessage::new(state.tenant.clone(), state.run.clone())
                 };
                 async move {
@@ -124,6 +132,8 @@ impl Engine {
             } => {
                 let timeout_ms = due_at.since_ms(self.now());
                 let tenant = state.tenant.clone();
+                let of = (&state.tenant, &state.run);
+                let mut span = self.tool_span(parent, of, (step, call), &request.name, &effect);
                 async move {
                     let asked = Call {
                         tool: &request.name,
@@ -132,6 +142,7 @@ impl Engine {
                         timeout_ms,
                     };
                     let outcome = self.call_tool(&tenant, asked).await?;
+                    returned(&mut span, &outcome);
                     Ok(Some(Command::Returned {
                         frame,
                         step,
@@ -160,7 +171,7 @@ impl Engine {
         };
         if !is_open(&loaded.state, message) {
             if !loaded.state.status.is_terminal() {
-                self.wake(&loaded.state).await?;
+                self.wake(&loaded.state, self.carried()).await?;
             }
             return Ok(Performed::Done);
         }
@@ -170,6 +181,10 @@ impl Engine {
             let until = now.plus_ms(LEASE_MS);
             return Ok(Performed::Held { until });
         }
+        let of = (&message.tenant, &message.run);
+        let place = (message.step, message.call);
+        let (tool, effect) = (&*message.tool, &*message.effect);
+        let mut span = self.tool_span(self.parent(), of, place, tool, effect);
         let call = Call {
             tool: &message.tool,
             arguments: &message.arguments,
@@ -181,6 +196,8 @@ impl Engine {
             outcome = self.call_tool(&message.tenant, call) => outcome?,
             never = self.keep_claim(message, &worker) => match never {},
         };
+        returned(&mut span, &outcome);
+        drop(span);
         let command = Command::Returned {
             frame: message.frame.clone(),
             step: message.step,
@@ -192,7 +209,7 @@ impl Engine {
             return Ok(Performed::Missing);
         };
         if !state.status.is_terminal() {
-            self.wake(&state).await?;
+            self.wake(&state, self.carried()).await?;
         }
         Ok(Performed::Done)
     }

@@ -104,7 +104,7 @@ impl Engine {
                 async move {
                     match told.await? {
                         Recorded::Done(state) if is_due(&state, self.now()) => {
-                            self.wake(&state).await
+                            self.wake(&state, None).await
                         }
                         Recorded::Done(_) | Recorded::Missing => Ok(()),
                     }

@@ -6,7 +6,8 @@
 use domain::id::{DriverId, FrameId, Invalid, RunId, TenantId};
 use domain::run::{Commit, Lane};
 use domain::time::At;
-use serde::{Deserialize, Serialize};
+use domain::trace::Carried;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::config::Origin;
@@ -76,6 +77,13 @@ pub struct RunMessage {
     /// Whether it was sent since the run showed no life: whoever had it may have died anywhere.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub revives: bool,
+    /// The trace that it belongs to, where there are traces.
+    #[serde(
+        default,
+        deserialize_with = "trace",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub trace: Option<Carried>,
     /// The beginning of a run that was just created, so that the first delivery needs no read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first: Option<Box<First>>,
@@ -99,6 +107,7 @@ impl RunMessage {
             handed_over_by: None,
             wakes_at: None,
             revives: false,
+            trace: None,
             first: None,
         }
     }
@@ -127,12 +136,19 @@ impl RunMessage {
                 handed_over_by: self.handed_over_by.clone(),
                 wakes_at: self.wakes_at,
                 revives: self.revives,
+                trace: self.trace,
                 ..Self::new(self.tenant.clone(), self.run.clone())
             };
             return within_limit(encode(RUN, &rest));
         }
         within_limit(body)
     }
+}
+
+/// A trace that cannot be read is none: no message is worth less for it.
+fn trace<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Carried>, D::Error> {
+    let read = Value::deserialize(deserializer)?;
+    Ok(serde_json::from_value(read).ok())
 }
 
 /// Asks the worker for a tool call.
@@ -162,6 +178,13 @@ pub struct ToolMessage {
     /// How many messages of this run went before in an unbroken chain.
     #[serde(default)]
     pub hops: u32,
+    /// The trace that it belongs to, where there are traces.
+    #[serde(
+        default,
+        deserialize_with = "trace",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub trace: Option<Carried>,
 }
 
 impl ToolMessage {
@@ -180,6 +203,7 @@ impl ToolMessage {
             arguments: Value::Null,
             due_at: At(0),
             hops: 0,
+            trace: None,
         }
     }
 

@@ -13,7 +13,7 @@ use domain::usage::{Interval, Row, Usage};
 use crate::item::number;
 use crate::key::Key;
 use crate::table::{BUSY_ATTEMPTS, Outcome, PRESENT, Write, pause};
-use crate::usage::add;
+use crate::usage::{add, of_usage};
 use crate::{Error, Store};
 
 /// Most rows of one tally: each is added to three of the table's, and a transaction holds a hundred items.
@@ -73,7 +73,7 @@ impl Store {
             ];
             let rows = sums.iter();
             writes.extend(rows.map(|((interval, start, subject), usage)| {
-                add(tenant, *interval, *start, subject, *usage)
+                add(tenant, *interval, *start, subject, of_usage(*usage))
             }));
             match self.transact(writes).await? {
                 Outcome::Done => return Ok(Tallied::Now),

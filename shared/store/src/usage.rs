@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use domain::id::{AgentId, KeyId, ProjectId, RunId, TenantId};
 use domain::run::Head;
+use domain::service::{Service, Spread};
 use domain::time::At;
 use domain::usage::{Interval, Row, Subject, Usage};
 
@@ -33,6 +34,8 @@ pub struct Ended {
     pub subject: Subject,
     /// What it used.
     pub usage: Usage,
+    /// What service it got.
+    pub service: Service,
 }
 
 impl Ended {
@@ -45,6 +48,7 @@ impl Ended {
             at,
             subject: Subject::of(head, model),
             usage: Usage::of(head.status, &head.totals),
+            service: Service::of(head)?,
         })
     }
 }
@@ -96,9 +100,13 @@ impl Store {
                 return Ok(0);
             }
             let mut writes: Vec<Write> = runs.iter().map(|it| counted(tenant, it)).collect();
-            writes.extend(rows(&runs).into_iter().map(|(row, usage)| {
+            writes.extend(rows(&runs).into_iter().map(|(row, (usage, service))| {
                 let (interval, start, subject) = row;
-                add(tenant, interval, start, subject, usage)
+                // A report of service is by the hour at the finest, and longer stretches are sums.
+                let service = (interval == Interval::Hour).then(|| of_service(service));
+                let fields = of_usage(usage).into_iter();
+                let fields = fields.chain(service.into_iter().flatten());
+                add(tenant, interval, start, subject, fields)
             }));
             match self.transact(writes).await? {
                 Outcome::Done => return Ok(runs.len()),
@@ -124,6 +132,33 @@ impl Store {
         from: At,
         to: At,
     ) -> Result<Vec<Row>, Error> {
+        self.usage_items(tenant, interval, from, to, row).await
+    }
+
+    /// What service a tenant's runs and requests got in each hour from one instant to before another, with what they used;
+    /// an hour may stand there several times, once for each subject. Otherwise as [`Store::usage`].
+    ///
+    /// # Errors
+    /// Those of the table.
+    pub async fn service(
+        &self,
+        tenant: &TenantId,
+        from: At,
+        to: At,
+    ) -> Result<Vec<(Row, Service)>, Error> {
+        let read = |item: &Item| Ok((row(item)?, service(item)));
+        self.usage_items(tenant, Interval::Hour, from, to, read)
+            .await
+    }
+
+    async fn usage_items<T>(
+        &self,
+        tenant: &TenantId,
+        interval: Interval,
+        from: At,
+        to: At,
+        read: impl Fn(&Item) -> Result<T, Error>,
+    ) -> Result<Vec<T>, Error> {
         let mut rows = Vec::new();
         if from >= to {
             return Ok(rows);
@@ -142,7 +177,7 @@ impl Store {
             loop {
                 let page = self.query(&range, start).await?;
                 for item in &page.items {
-                    rows.push(row(item)?);
+                    rows.push(read(item)?);
                 }
                 start = page.next;
                 if start.is_none() {
@@ -157,13 +192,14 @@ impl Store {
 type RowKey<'a> = (Interval, At, &'a Subject);
 
 /// What runs add to each row.
-fn rows<'a>(runs: &[&'a Ended]) -> BTreeMap<RowKey<'a>, Usage> {
-    let mut rows = BTreeMap::<RowKey<'a>, Usage>::new();
+fn rows<'a>(runs: &[&'a Ended]) -> BTreeMap<RowKey<'a>, (Usage, Service)> {
+    let mut rows = BTreeMap::<RowKey<'a>, (Usage, Service)>::new();
     for ended in runs {
         for interval in Interval::ALL {
             let row = (interval, interval.start(ended.at), &ended.subject);
-            let usage = rows.entry(row).or_default();
+            let (usage, service) = rows.entry(row).or_default();
             *usage = usage.plus(ended.usage);
+            *service = service.plus(ended.service);
         }
     }
     rows
@@ -192,7 +228,7 @@ fn counted(tenant: &TenantId, ended: &Ended) -> Write {
 }
 
 /// The attributes of a row.
-fn fields(usage: Usage) -> [(&'static str, u64); 9] {
+pub(crate) fn of_usage(usage: Usage) -> [(&'static str, u64); 10] {
     [
         ("runs_ended", usage.runs),
         ("runs_failed", usage.failed_runs),
@@ -203,20 +239,55 @@ fn fields(usage: Usage) -> [(&'static str, u64); 9] {
         ("cost_micro_usd", usage.cost_micro_usd),
         ("requests_made", usage.requests),
         ("requests_refused", usage.refused_requests),
+        ("requests_failed", usage.failed_requests),
     ]
 }
 
-/// Adds usage, which is not nothing, to a row.
+/// How many runs waited, and lived, up to each bound.
+const WAITED: [&str; 12] = [
+    "waited_0",
+    "waited_1",
+    "waited_2",
+    "waited_3",
+    "waited_4",
+    "waited_5",
+    "waited_6",
+    "waited_7",
+    "waited_8",
+    "waited_9",
+    "waited_10",
+    "waited_11",
+];
+const LIVED: [&str; 12] = [
+    "lived_0", "lived_1", "lived_2", "lived_3", "lived_4", "lived_5", "lived_6", "lived_7",
+    "lived_8", "lived_9", "lived_10", "lived_11",
+];
+
+/// Further attributes of a row of an hour.
+fn of_service(service: Service) -> impl Iterator<Item = (&'static str, u64)> {
+    let ends = [
+        ("ended_succeeded", service.succeeded),
+        ("ended_failed", service.failed),
+        ("ended_cancelled", service.cancelled),
+        ("ended_expired", service.expired),
+    ];
+    let waits = WAITED.into_iter().zip(service.waits.0);
+    ends.into_iter()
+        .chain(waits)
+        .chain(LIVED.into_iter().zip(service.lives.0))
+}
+
+/// Adds to a row what is not nothing of these, of which there must be something.
 pub(crate) fn add(
     tenant: &TenantId,
     interval: Interval,
     start: At,
     subject: &Subject,
-    usage: Usage,
+    fields: impl IntoIterator<Item = (&'static str, u64)>,
 ) -> Write {
     let period = key::usage_period(interval, start);
     let pk = key::usage_partition(tenant, interval, period);
-    let fields: Vec<_> = fields(usage)
+    let fields: Vec<_> = fields
         .into_iter()
         .filter(|(_, more)| *more > 0)
         .map(|(name, more)| (name, format!(":{name}"), more))
@@ -276,6 +347,19 @@ fn row(item: &Item) -> Result<Row, Error> {
             cost_micro_usd: count("cost_micro_usd"),
             requests: count("requests_made"),
             refused_requests: count("requests_refused"),
+            failed_requests: count("requests_failed"),
         },
     })
+}
+
+fn service(item: &Item) -> Service {
+    let count = |name| item.find_number(name).unwrap_or_default();
+    Service {
+        succeeded: count("ended_succeeded"),
+        failed: count("ended_failed"),
+        cancelled: count("ended_cancelled"),
+        expired: count("ended_expired"),
+        waits: Spread(WAITED.map(count)),
+        lives: Spread(LIVED.map(count)),
+    }
 }

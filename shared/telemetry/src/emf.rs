@@ -1,7 +1,7 @@
 //! Metrics as lines of the log, in CloudWatch's embedded metric format (EMF).
 
 use std::io::{self, Write as _};
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
 use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
@@ -18,19 +18,44 @@ struct Sink {
     namespace: String,
     /// Whether a person reads the log.
     is_text: bool,
+    /// Whether properties that have many values are dimensions as well.
+    is_detailed: bool,
 }
 
-pub(crate) fn open(service: &str, namespace: Option<&str>, is_text: bool) {
+pub(crate) fn open(service: &str, namespace: Option<&str>, is_text: bool, is_detailed: bool) {
     SINK.get_or_init(|| Sink {
         service: service.to_owned(),
         namespace: namespace.unwrap_or(NAMESPACE).to_owned(),
         is_text,
+        is_detailed,
     });
+}
+
+/// What this process is called in logs, metrics and traces; nothing before [`init`](crate::init()).
+#[must_use]
+pub fn service() -> &'static str {
+    SINK.get().map_or("", |sink| &sink.service)
 }
 
 /// What all metrics of this process stand under.
 pub(crate) fn namespace() -> &'static str {
     SINK.get().map_or(NAMESPACE, |sink| &sink.namespace)
+}
+
+/// Resident memory as part of the function's, to a hundredth.
+fn memory_percent() -> Option<f64> {
+    /// Pages of Linux on both of Lambda's architectures.
+    const PAGE_BYTES: f64 = 4_096.0;
+    static MEMORY_MB: LazyLock<Option<u32>> = LazyLock::new(|| {
+        let said = std::env::var("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").ok()?;
+        said.parse().ok().filter(|mb| *mb > 0)
+    });
+    let function_mb = (*MEMORY_MB)?;
+    // <https://man7.org/linux/man-pages/man5/proc_pid_statm.5.html>: size, then resident, in pages.
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u32 = statm.split(' ').nth(1)?.parse().ok()?;
+    let resident_mb = f64::from(pages) * PAGE_BYTES / f64::from(1_u32 << 20);
+    Some((resident_mb / f64::from(function_mb) * 10_000.0).round() / 100.0)
 }
 
 /// Counts the start of a process that somebody waits for; `initialization` is what Lambda says of it.
@@ -57,6 +82,8 @@ pub enum Unit {
     Milliseconds,
     /// Bytes.
     Bytes,
+    /// Hundredths.
+    Percent,
     /// Anything that CloudWatch has no name for: tokens, micro-USD.
     None,
 }
@@ -67,6 +94,7 @@ impl Unit {
             Self::Count => "Count",
             Self::Milliseconds => "Milliseconds",
             Self::Bytes => "Bytes",
+            Self::Percent => "Percent",
             Self::None => "None",
         }
     }
@@ -75,13 +103,15 @@ impl Unit {
 /// The metrics of one unit of work, written as one line when this is dropped.
 ///
 /// The only dimension is `service`, since each value of a dimension is a series that is paid for; the tenant, the run and
-/// whatever else tells one unit from another are properties, which cost nothing but the line. Nothing is written before
+/// whatever else tells one unit from another are properties, which cost nothing but the line, unless somebody asked for
+/// those that [`Metrics::by`] names. Nothing is written before
 /// [`init`](crate::init()), nor when there is no metric; where a person reads the log, the line is text.
 #[derive(Debug, Default)]
 pub struct Metrics {
     /// Name, unit and values.
     metrics: Vec<(&'static str, Unit, Vec<f64>)>,
     properties: Map<String, Value>,
+    by: &'static [&'static str],
 }
 
 impl Metrics {
@@ -105,6 +135,20 @@ impl Metrics {
     /// Adds a property: to be searched for, not to be summed.
     pub fn property(&mut self, name: &str, value: impl Into<Value>) -> &mut Self {
         self.properties.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Names the properties by which the metrics are told apart as well, where `SKEIN_METRICS_BY_TENANT` asks for it.
+    pub fn by(&mut self, properties: &'static [&'static str]) -> &mut Self {
+        self.by = properties;
+        self
+    }
+
+    /// Adds `memory_percent`: how much of the function's memory this process has in its hands. Nothing outside Lambda.
+    pub fn memory(&mut self) -> &mut Self {
+        if let Some(percent) = memory_percent() {
+            self.put("memory_percent", Unit::Percent, percent);
+        }
         self
     }
 
@@ -142,13 +186,17 @@ impl Metrics {
             line.insert(name.to_owned(), value);
         }
         line.insert("service".to_owned(), json!(sink.service));
+        let mut dimensions = vec![json!(["service"])];
+        if sink.is_detailed && !self.by.is_empty() {
+            dimensions.push(json!(self.by));
+        }
         line.insert(
             "_aws".to_owned(),
             json!({
                 "Timestamp": at_ms,
                 "CloudWatchMetrics": [{
                     "Namespace": sink.namespace,
-                    "Dimensions": [["service"]],
+                    "Dimensions": dimensions,
                     "Metrics": names,
                 }],
             }),
@@ -188,6 +236,7 @@ mod tests {
             service: "orchestrator".to_owned(),
             namespace: NAMESPACE.to_owned(),
             is_text: false,
+            is_detailed: false,
         }
     }
 
@@ -232,6 +281,34 @@ mod tests {
                 "steps": [5.0, 6.0],
             })
         );
+    }
+
+    #[test]
+    fn many_valued_properties_are_dimensions_where_somebody_asks_for_it() {
+        for is_detailed in [false, true] {
+            let mut metrics = Metrics::new();
+            metrics
+                .put("LLMCost", Unit::None, 0.5)
+                .property("Model", "m")
+                .property("TenantId", "acme")
+                .by(&["Model", "TenantId"]);
+            let sink = Sink {
+                is_detailed,
+                ..sink()
+            };
+            let line: Value = serde_json::from_str(&metrics.line(&sink, 0)).unwrap();
+            let dimensions = &line["_aws"]["CloudWatchMetrics"][0]["Dimensions"];
+            let expected = if is_detailed {
+                json!([["service"], ["Model", "TenantId"]])
+            } else {
+                json!([["service"]])
+            };
+            assert_eq!(*dimensions, expected);
+            assert_eq!(
+                (&line["Model"], &line["TenantId"]),
+                (&json!("m"), &json!("acme"))
+            );
+        }
     }
 
     #[test]

@@ -87,6 +87,7 @@ fn standard(unit: Unit) -> StandardUnit {
         Unit::Count => StandardUnit::Count,
         Unit::Milliseconds => StandardUnit::Milliseconds,
         Unit::Bytes => StandardUnit::Bytes,
+        Unit::Percent => StandardUnit::Percent,
         Unit::None => StandardUnit::None,
     }
 }

@@ -7,9 +7,10 @@
 //! replace those that are built in; `SKEIN_ALLOW_LOOPBACK=true`, for development.
 //! Whoever archives audit trails needs `SKEIN_AUDIT_BUCKET` and `SKEIN_AUDIT_KEY` (an id or ARN of KMS) as well.
 //! Who has API Gateway count requests reads `SKEIN_GATE` and `SKEIN_GATE_POOLED`.
-//! What the SDK itself reads stands in `aws`.
+//! Traces go to the collector that OpenTelemetry's variables name. What the SDK itself reads stands in `aws`.
 
 mod ending;
+mod traces;
 
 use std::env;
 use std::time::Duration;
@@ -72,7 +73,8 @@ pub fn engine() -> anyhow::Result<Engine> {
         );
     }
     let engine = Engine::new(store, queue, gateway, Tools::new(settings.tools));
-    Ok(engine.on(platform))
+    let tracer = traces::tracer(telemetry::service(), |name| env::var(name).ok())?;
+    Ok(engine.on(platform).traced(tracer))
 }
 
 /// The prices that are built in, under those of a file.

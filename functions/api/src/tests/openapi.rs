@@ -44,6 +44,7 @@ use crate::{
         admin::maintenance::read,
         admin::maintenance::begin,
         admin::maintenance::end,
+        admin::slo::read,
         admin::tenants::create,
         admin::tenants::list,
         admin::tenants::read,

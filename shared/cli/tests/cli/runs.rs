@@ -280,4 +280,14 @@ async fn usage_counts_the_runs_that_ended() {
     );
     let csv = place.skein(&["usage", "--csv"]).await;
     assert_eq!(csv.out.lines().count(), 2, "{csv:?}");
+
+    let service = place.skein(&["slo", "--tenant", "demo", "--hours"]).await;
+    let total = service
+        .answer()
+        .lines()
+        .find(|line| line.starts_with("total"));
+    let total: Vec<&str> = total.unwrap().split_whitespace().collect();
+    assert_eq!(total[4..6], ["2", "100.000%"], "{service:?}");
+    let nobody = place.skein(&["slo", "--tenant", "nobody"]).await;
+    assert!(nobody.error(4).contains("404"), "{nobody:?}");
 }

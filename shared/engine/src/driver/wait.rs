@@ -136,6 +136,7 @@ impl Driver<'_> {
             handed_over_by,
             hops,
             wakes_at,
+            trace: self.spans.carried(),
             ..RunMessage::new(tenant, run)
         };
         self.engine

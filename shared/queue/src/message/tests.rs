@@ -75,6 +75,34 @@ fn the_bodies_that_travel_never_change() {
 }
 
 #[test]
+fn a_message_says_which_trace_it_belongs_to_and_is_read_without() {
+    let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let context = domain::trace::Context::parse(traceparent).unwrap();
+    let trace = Some(Carried {
+        traceparent: context,
+        drive: Some(context),
+    });
+    let mut run = first_message(commit(MAX_FIRST_BYTES));
+    run.trace = trace;
+    let body = run.body().unwrap();
+    assert!(body.len() < 1_000, "the commit stays behind");
+    assert_eq!(RunMessage::parse(&body).unwrap().trace, trace);
+    let mut tool = tool_message(json!({}));
+    tool.trace = trace;
+    let body = tool.body().unwrap();
+    assert_eq!(ToolMessage::parse(&body).unwrap(), tool);
+    for broken in [
+        r#""nonsense""#,
+        "7",
+        "null",
+        r#"{"traceparent":"00-0-0-00"}"#,
+    ] {
+        let body = body.replace(&serde_json::to_string(&trace).unwrap(), broken);
+        assert_eq!(ToolMessage::parse(&body).unwrap().trace, None, "{broken}");
+    }
+}
+
+#[test]
 fn what_was_sent_is_what_is_read() {
     let mut message = first_message(commit(10));
     message.handed_over_by = Some(DriverId::parse("d-1").unwrap());

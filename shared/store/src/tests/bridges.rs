@@ -9,6 +9,7 @@ use aws_sdk_dynamodb::types::{
 use domain::budget::Node;
 use domain::closing::{Closing, Counts, Place};
 use domain::run::Status;
+use domain::service::Service;
 use domain::tenant::{Isolation, Standing};
 use domain::tier::{Subject as By, Window};
 use domain::usage::{Interval, Subject, Usage};
@@ -90,6 +91,7 @@ async fn work(store: &Store, of: &Tenant) {
             runs: 1,
             ..Usage::default()
         },
+        service: Service::default(),
     };
     assert_eq!(store.count_usage(id, &[ended]).await.unwrap(), 1);
     let window = Window {

@@ -2,6 +2,7 @@
 
 use domain::caps::Totals;
 use domain::run::Status;
+use domain::service::{Service, Spread};
 use domain::usage::{Dimension, Interval, Row, Subject, Usage, group};
 use local::wire::{Fault, Rule};
 
@@ -25,6 +26,12 @@ fn ended(n: u8, at: At, agent: &str) -> Ended {
             ..Subject::default()
         },
         usage: Usage::of(Status::Succeeded, &totals),
+        service: Service {
+            succeeded: 1,
+            waits: Spread::of(u64::from(n)),
+            lives: Spread::of(1_000 * u64::from(n)),
+            ..Service::default()
+        },
     }
 }
 
@@ -68,6 +75,13 @@ async fn a_run_counts_once_however_often_it_is_told() {
         assert_eq!((sum(&rows).runs, sum(&rows).cost_micro_usd), (200, 1_400));
         assert_eq!(sum(&rows).input_tokens, 20_000);
     }
+    let to = NOW.plus_ms(40 * 86_400_000);
+    let hours = store.service(&acme, NOW, to).await.unwrap();
+    let services = hours.iter().map(|(_, service)| *service);
+    let service = services.fold(Service::default(), Service::plus);
+    assert_eq!(service.succeeded, 200);
+    assert_eq!(service.waits.0[..3], [101, 99, 0]);
+    assert_eq!(service.lives.0, [1, 0, 0, 1, 1, 3, 5, 20, 30, 139, 0, 0]);
     let days = all(&store, &acme, Interval::Day).await;
     let by_agent = group(days, &[Dimension::Agent]);
     let first: Vec<_> = by_agent
