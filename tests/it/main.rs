@@ -23,6 +23,7 @@ mod lists;
 mod matrix;
 mod nonsense;
 mod platform;
+mod regions;
 mod requests;
 mod runs;
 mod streams;

@@ -115,10 +115,19 @@ impl Running {
     /// A platform over this cloud.
     pub(crate) async fn start(cloud: Cloud) -> Self {
         aws::install_crypto();
-        let lines = Lines::default();
         let engine = cloud.engine(None);
         let keys = Keys::seed(&engine.store, None, engine.now()).await.unwrap();
         onboard(&engine.store, TENANT).await;
+        Self::over(cloud, keys).await
+    }
+
+    /// A platform over a cloud that has the items of this one.
+    pub(crate) async fn beside(&self, cloud: Cloud) -> Self {
+        Self::over(cloud, self.keys.clone()).await
+    }
+
+    async fn over(cloud: Cloud, keys: Keys) -> Self {
+        let lines = Lines::default();
         let platform = within(Platform::start(cloud, launch(&lines)))
             .await
             .unwrap();

@@ -4,6 +4,7 @@ pub(crate) mod budgets;
 pub(crate) mod closing;
 pub(crate) mod gate;
 pub(crate) mod keys;
+pub(crate) mod regions;
 pub(crate) mod tenants;
 
 use domain::id::TenantId;

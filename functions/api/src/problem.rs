@@ -3,8 +3,11 @@
 //! Bodies are problem details (RFC 9457). A code never changes meaning; `type` is its address, or the one that IANA has
 //! registered for it.
 
+mod cause;
+
 use axum::response::{IntoResponse, Response};
 use domain::agent::FieldError;
+use domain::region::Region;
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
@@ -46,6 +49,8 @@ pub enum Problem {
     MethodNotAllowed,
     /// Another function answers this.
     Misdirected,
+    /// The tenant is at home in this other Region, where alone anything is written for it.
+    HomeElsewhere(Region),
     /// The agent is archived.
     AgentArchived,
     /// The body is larger than this many bytes.
@@ -191,6 +196,11 @@ impl Problem {
                 "misdirected",
                 "The gateway sent this to a function that does not answer it",
             ),
+            Self::HomeElsewhere(_) => (
+                S::MISDIRECTED_REQUEST,
+                "home_elsewhere",
+                "The tenant is at home in another Region",
+            ),
             Self::AgentArchived => (S::CONFLICT, "agent_archived", "The agent is archived"),
             Self::BodyTooLarge(_) => (
                 S::PAYLOAD_TOO_LARGE,
@@ -268,6 +278,7 @@ impl Problem {
             | Self::Unauthenticated
             | Self::MethodNotAllowed
             | Self::Misdirected
+            | Self::HomeElsewhere(_)
             | Self::AgentArchived
             | Self::BodyTooLarge(_)
             | Self::UnsupportedMediaType
@@ -299,6 +310,14 @@ impl Problem {
                 "Send a key as `Authorization: Bearer skn_...` or as `X-Api-Key: skn_...`."
             }
             Self::TokenExpired => "Whoever has the key can make another one.",
+            Self::HomeElsewhere(Region { name, url }) => {
+                let there = url
+                    .as_ref()
+                    .map_or("there".to_owned(), |url| format!("to {url}"));
+                return Some(format!(
+                    "Send it {there}: for this tenant {name} alone writes; here it can be read."
+                ));
+            }
             Self::AgentArchived => "No runs can be created of it; those under way go on.",
             Self::UnsupportedMediaType => "Send `Content-Type: application/json`.",
             Self::LineFull => "Send it again when some of them have ended.",
@@ -428,67 +447,6 @@ impl IntoResponse for Problem {
         let mut response = self.kind().0.into_response();
         response.extensions_mut().insert(self);
         response
-    }
-}
-
-impl From<store::Error> for Problem {
-    fn from(error: store::Error) -> Self {
-        match &error {
-            store::Error::BadCursor => Self::InvalidCursor,
-            store::Error::ExpiredCursor => Self::ExpiredCursor,
-            store::Error::Missing => Self::NotFound,
-            store::Error::TooLarge { limit_bytes, .. } => {
-                Self::BodyTooLarge(usize::try_from(*limit_bytes).unwrap_or(usize::MAX))
-            }
-            store::Error::Raced => Self::Unavailable,
-            store::Error::Unfit(why) => Self::field("/isolation/table", why),
-            _ => Self::of_fault(&error, error.is_transient()),
-        }
-    }
-}
-
-impl From<engine::Refusal> for Problem {
-    fn from(refusal: engine::Refusal) -> Self {
-        match refusal {
-            engine::Refusal::NoTenant => Self::Unauthenticated,
-            engine::Refusal::Suspended => Self::TenantSuspended,
-            engine::Refusal::LineFull => Self::LineFull,
-            // Again and again, since the agent is read anew each time.
-            engine::Refusal::Redefined => Self::Unavailable,
-            engine::Refusal::BudgetReached {
-                node,
-                budget,
-                renews_at,
-            } => {
-                let begins = renews_at.map_or("It does not begin anew".to_owned(), |at| {
-                    format!("It begins anew at {at}")
-                });
-                Self::BudgetReached(format!(
-                    "`{node}` may spend {budget}, and has. {begins}; an operator can raise it.",
-                ))
-            }
-        }
-    }
-}
-
-impl From<engine::Error> for Problem {
-    fn from(error: engine::Error) -> Self {
-        match error {
-            engine::Error::Store(error) => error.into(),
-            other => Self::of_fault(&other, other.is_transient()),
-        }
-    }
-}
-
-impl Problem {
-    fn of_fault(error: &dyn std::error::Error, transient: bool) -> Self {
-        let chain = telemetry::chain(error);
-        tracing::error!(error = %chain, transient, "a request failed");
-        if transient {
-            Self::Unavailable
-        } else {
-            Self::Internal
-        }
     }
 }
 

@@ -6,7 +6,7 @@ use axum::routing::{get, post, put};
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 
-use crate::admin::{budgets, closing, gate, keys, tenants};
+use crate::admin::{budgets, closing, gate, keys, regions, tenants};
 use crate::{Api, agents, audit, create, edge, events, health, runs, stream_token, usage};
 
 /// The OpenAPI 3.1 document of every route. A file, since making it costs more at each cold start than all else the API does
@@ -75,6 +75,7 @@ fn elsewhere() -> Router<Api> {
 pub(crate) fn admin() -> Router<Api> {
     Router::new()
         .route("/v1/admin/tiers", get(tenants::tiers))
+        .route("/v1/admin/regions/failover", post(regions::fail_over))
         .route(
             "/v1/admin/tenants",
             post(tenants::create).get(tenants::list),

@@ -60,7 +60,9 @@ async fn drive(engine: &Engine, record: Record<RunMessage>, limits: Limits) -> D
         listener: None,
     };
     let driven = Box::pin(engine.drive(work)).await;
-    if let Err(error) = &driven {
+    if let Err(error) = &driven
+        && !error.is_elsewhere()
+    {
         tracing::error!(
             tenant.id = %message.tenant,
             run.id = %message.run,
@@ -90,6 +92,8 @@ fn disposition(driven: &Result<Outcome, Error>, is_fresh: bool, now: At) -> Disp
             let wait_ms = until.since_ms(now) + AFTER_CLAIM_MS;
             Disposition::After(Duration::from_millis(wait_ms))
         }
+        // Its Region has a message of its own, or its janitor sends one.
+        Err(error) if error.is_elsewhere() => Disposition::Done,
         Err(_) => Disposition::Again,
     }
 }

@@ -12,6 +12,7 @@ mod dev;
 mod doctor;
 mod operator;
 mod output;
+mod region;
 mod run;
 #[cfg(test)]
 mod runbooks;
@@ -54,6 +55,7 @@ async fn perform(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Operators(command) => operator::operators(command).await,
         Command::Keys(command) => operator::keys(&cli.server.operator()?, command).await,
         Command::Budgets(command) => operator::budgets(&cli.server.operator()?, command).await,
+        Command::Region(command) => region::region(&cli.server.operator()?, command).await,
         Command::Usage(asked) => {
             let client = match asked.tenant {
                 Some(_) => cli.server.operator()?,

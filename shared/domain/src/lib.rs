@@ -15,6 +15,7 @@ pub mod limit;
 pub mod model;
 pub mod price;
 pub mod receipt;
+pub mod region;
 pub mod run;
 pub mod schema;
 pub mod tenant;

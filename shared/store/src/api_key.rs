@@ -149,7 +149,11 @@ impl Store {
     ///
     /// # Errors
     /// Those of the table.
-    pub async fn key_used(&self, id: &KeyId, now: At) -> Result<(), Error> {
+    pub async fn key_used(&self, tenant: &TenantId, id: &KeyId, now: At) -> Result<(), Error> {
+        let regions = self.regions();
+        if !regions.is_one() && !regions.is_own(self.home_of(tenant.as_str()).await?.epoch) {
+            return Ok(());
+        }
         let set = "SET last_used_at = :now".to_owned();
         let known = "attribute_exists(pk)".to_owned();
         let write = Write::update(Key::api_key(id), set, known).with(":now", number(now.0));

@@ -36,6 +36,7 @@ use crate::{
         audit::own,
         audit::own_checkpoints,
         admin::tenants::tiers,
+        admin::regions::fail_over,
         admin::tenants::create,
         admin::tenants::list,
         admin::tenants::read,

@@ -8,5 +8,6 @@ mod audit;
 mod dev;
 mod neighbours;
 mod place;
+mod regions;
 mod runs;
 mod state;

@@ -138,6 +138,7 @@ fn created(agent: &str, at: At) -> Event {
         project: None,
         key: None,
         admission: None,
+        epoch: 0,
     }))
 }
 
