@@ -114,9 +114,12 @@ pub async fn handle(engine: &Engine, changes: Changes) -> Result<usize, Error> {
         if engine.store.check_home(&record).is_err() {
             continue;
         }
-        let heads = heads.into_iter();
-        let heads = heads.filter(|(epoch, _)| *epoch == record.home.epoch);
-        let heads: Vec<Head> = heads.map(|(_, head)| head).collect();
+        let is_new = |(epoch, _): &(u64, Head)| *epoch == record.home.epoch;
+        let (heads, late): (Vec<_>, Vec<_>) = heads.into_iter().partition(is_new);
+        for (_, head) in late {
+            engine.store.leave_behind(&record, &head.run).await?;
+        }
+        let heads: Vec<Head> = heads.into_iter().map(|(_, head)| head).collect();
         if heads.is_empty() {
             continue;
         }

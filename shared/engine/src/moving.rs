@@ -10,7 +10,7 @@ use domain::run::{Command, Commit, Head, decide};
 use domain::tenant::Tenant;
 use domain::time::At;
 use queue::RunMessage;
-use store::{Loaded, Taken, WATCH_SHARDS};
+use store::{Loaded, Store, Taken, WATCH_SHARDS};
 
 use crate::tenants::UNENDED;
 use crate::{Engine, Error};
@@ -61,7 +61,9 @@ impl Engine {
         run: &RunId,
     ) -> Result<Option<Loaded>, Error> {
         let loaded = self.store.load(tenant, run).await?;
-        if loaded.is_some() || self.store.regions().is_one() {
+        // Who is about to take it over has copied a part of its log, and the rest may come.
+        let is_whole = |it: &Loaded| self.store.is_bound_to(it.state.epoch);
+        if self.store.regions().is_one() || loaded.as_ref().is_some_and(is_whole) {
             return Ok(loaded);
         }
         if !self.take_over_if_moved(tenant, run).await? {
@@ -190,16 +192,12 @@ impl Engine {
 
     /// Takes over what is due in other Regions of tenants that are at home here: what was left when they moved, or has
     /// arrived since.
-    pub(crate) async fn take_over_strays(&self, now: At) -> Result<usize, Error> {
+    pub(crate) async fn take_over_strays(&self, tables: &[Store], now: At) -> Result<usize, Error> {
         let mut taken = 0;
-        let regions: Vec<u64> = self.store.regions().first_epochs_elsewhere().collect();
-        if regions.is_empty() {
-            return Ok(0);
-        }
-        for table in self.store.tables().await? {
-            for region in &regions {
+        for table in tables {
+            for region in self.store.regions().first_epochs_elsewhere() {
                 for shard in 0..WATCH_SHARDS {
-                    let due = table.watched_in(*region, shard, now, MOST_PER_SHARD);
+                    let due = table.watched_in(region, shard, now, MOST_PER_SHARD);
                     for (id, run, _) in due.await? {
                         let Some(tenant) = self.tenant(&id).await? else {
                             continue;

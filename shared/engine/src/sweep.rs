@@ -193,7 +193,7 @@ impl Engine {
         if let Some(next) = next {
             self.expect_sweep(next).await;
         }
-        match Box::pin(self.take_over_strays(now)).await {
+        match Box::pin(self.take_over_strays(&tables, now)).await {
             Ok(taken) => swept.woken += taken,
             Err(error) => failed = failed.or(Some(error)),
         }

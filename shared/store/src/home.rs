@@ -108,6 +108,15 @@ impl Store {
         }
     }
 
+    /// Whether this store is bound to this epoch, or to none.
+    #[must_use]
+    pub fn is_bound_to(&self, epoch: u64) -> bool {
+        match &self.epoch {
+            Epoch::Of(_, bound) => *bound == epoch,
+            Epoch::Newest | Epoch::AsNamed => true,
+        }
+    }
+
     /// This store in each epoch that something of a tenant can stand in, the latest first.
     pub(crate) async fn in_epochs(&self, tenant: &TenantId) -> Result<Vec<Self>, Error> {
         if self.inner.config.regions.is_one() || matches!(self.epoch, Epoch::Of(..)) {

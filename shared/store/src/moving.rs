@@ -59,12 +59,13 @@ impl Store {
         let here = self.at_home_of(&new);
         here.carry_agents(&there, &new.id).await?;
 
+        // As long as there is no record of this epoch, nothing else of it counts: so this condition speaks for all.
         let mut writes = vec![Write::new(record_item(&new), Some(ABSENT))];
         let others = new.budgets.keys().filter(|node| **node != Node::Tenant);
         for node in std::iter::once(&Node::Tenant).chain(others) {
             let before = there.get(Key::ledger(&new.id, node), true).await?;
             let carried = ledger::carried(before.as_ref(), &new, node);
-            writes.push(Write::new(carried, Some(ABSENT)));
+            writes.push(Write::new(carried, None));
         }
         let name = |epoch| self.regions().of(epoch).map(|region| region.name.clone());
         let act = Act {
@@ -114,7 +115,7 @@ impl Store {
             "watch_sk",
             key::trail_sort(due(entry.change.at), &entry.tenant),
         );
-        [link, tip].map(|item| Write::new(item, Some(ABSENT)))
+        [link, tip].map(|item| Write::new(item, None))
     }
 
     /// Copies the agents that a tenant has in another epoch, as far as they are listed, with all their versions.
@@ -221,6 +222,7 @@ impl Store {
         }
         here.carry_version(tenant, &state).await?;
         let commit = decide(&state);
+        // Whoever was quicker wrote a commit where this one is to stand.
         let mut writes = Vec::new();
         if let Some(commit) = &commit {
             evolve(&mut state, commit);
@@ -229,7 +231,7 @@ impl Store {
             writes.push(Write::new(item, Some(ABSENT)));
         }
         let head = Head::of(&state);
-        writes.push(Write::new(here.head_item(id, &head), Some(ABSENT)));
+        writes.push(Write::new(here.head_item(id, &head), None));
         if commit.is_some() {
             writes.extend(ledger::taken(tenant, &state));
             if head.waiting {
@@ -291,6 +293,17 @@ impl Store {
                 item.set_text("pk", key.pk());
                 return self.put(Write::new(item, Some(ABSENT))).await.map(drop);
             }
+        }
+        Ok(())
+    }
+
+    /// Takes a run that has moved here out of the lists of the epochs that are over, where it may have come again.
+    ///
+    /// # Errors
+    /// Those of the table.
+    pub async fn leave_behind(&self, tenant: &Tenant, run: &RunId) -> Result<(), Error> {
+        if self.at_home_of(tenant).has_run(&tenant.id, run).await? {
+            self.unlist(tenant, run).await?;
         }
         Ok(())
     }

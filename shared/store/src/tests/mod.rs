@@ -14,6 +14,7 @@ mod ledgers;
 mod limits;
 mod lists;
 mod payloads;
+mod regions;
 mod requests;
 mod runs;
 mod sessions;
