@@ -27,7 +27,7 @@ async fn another_region_reads_and_says_who_writes() {
     for path in [
         "/v1/runs",
         "/v1/agents/echo",
-        "/v1/usage?from=2023-11-14",
+        "/v1/usage",
         &format!("/v1/runs/{run}"),
     ] {
         let read = eu.get(&key, path).await;
