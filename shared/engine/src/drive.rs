@@ -109,7 +109,8 @@ impl Engine {
     /// [`Error`] when the table or a queue fails, or the tenant is at home in another Region; the run is as its log says and
     /// another driver can go on.
     pub async fn drive(&self, work: Work) -> Result<Outcome, Error> {
-        let here = Box::pin(self.at_home(&work.tenant)).await?;
+        let here = self.of(&work.tenant);
+        let here = Box::pin(here.at_home(&work.tenant)).await?;
         let metered = here.metered(&work.tenant, &work.run);
         Box::pin(metered.drive_metered(work)).await
     }

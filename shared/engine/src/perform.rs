@@ -146,7 +146,8 @@ impl Engine {
     /// # Errors
     /// [`Error`] when the table or the queue fails; the message may be delivered again.
     pub async fn perform_tool(&self, message: &ToolMessage) -> Result<Performed, Error> {
-        let here = Box::pin(self.at_home(&message.tenant)).await?;
+        let here = self.of(&message.tenant);
+        let here = Box::pin(here.at_home(&message.tenant)).await?;
         let metered = here.metered(&message.tenant, &message.run);
         Box::pin(metered.perform_tool_metered(message)).await
     }

@@ -16,7 +16,7 @@ use store::Store;
 
 use super::{REGIONS, moves, tenant};
 use crate::invariants;
-use crate::platform::Running;
+use crate::platform::{Running, within};
 
 /// How far the copy is behind.
 const LAG: Duration = Duration::from_millis(400);
@@ -78,7 +78,7 @@ async fn the_drill_loses_a_region_and_misses_no_more_than_the_lag() {
             assert!(age(&before[run][0], lost_at) <= LAG + BUSY);
             continue;
         }
-        let ended = client.ended(run.as_str()).await;
+        let ended = within(client.ended(run.as_str())).await;
         assert_eq!(ended["status"], "succeeded", "{ended}\n{}", eu.last_lines());
     }
     let ended = lost.elapsed();
