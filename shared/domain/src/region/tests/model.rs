@@ -442,7 +442,7 @@ fn each_planted_fault_is_found_by_the_law_that_it_breaks() {
         (Bug::NotPinned, AND_BACK, FOLLOWS),
         (Bug::Unowned, THERE, ONE_WRITER),
         (Bug::TakesGaps, THERE, FOLLOWS),
-        (Bug::TakesTwice, THERE, KEPT),
+        (Bug::TakesTwice, THERE, FOLLOWS),
     ] {
         let checker = explored(Some(bug), bounds, HasDiscoveries::AnyOf([law].into()));
         let is_found = checker.discovery(law).is_some();
