@@ -40,6 +40,8 @@ SHOULD_NOTICE = {
     "usage.rs": ["usage"],
     "requests.rs": ["requests"],
     "limit.rs": ["limits"],
+    "moving.rs": ["regions"],
+    "ledger/moving.rs": ["regions"],
 }
 SWITCH = """
 /// Whether this condition is switched off.
@@ -271,7 +273,7 @@ CONDITIONS = [
     (
         "requests are counted for a tenant that is there",
         "requests.rs",
-        "Write::check(Key::tenant(tenant), PRESENT)",
+        "Write::check(Key::tenant(tenant, epoch), PRESENT)",
         "PRESENT",
         text(always("attribute_exists(pk)")),
     ),
@@ -288,6 +290,26 @@ CONDITIONS = [
         ".condition_expression(TAKE_IF)",
         "TAKE_IF",
         text(f"open_window = :w AND {always('tokens_left >= :n')}"),
+    ),
+    absent("a home moves into an epoch once", "moving.rs", "Write::new(record_item(&new), Some(ABSENT))"),
+    literal("an agent that went on is not carried again", "moving.rs", "attribute_not_exists(pk) OR revision < :revision"),
+    absent("nor is a version", "moving.rs", "        } else {\n            Write::new(item, Some(ABSENT))"),
+    absent("a commit is copied where none stands", "moving.rs", "here.put(Write::new(item.clone(), Some(ABSENT)))"),
+    absent("a run is taken over where its copied log ends", "moving.rs", "writes.push(Write::new(item, Some(ABSENT)))"),
+    absent("a version that is pinned replaces none", "moving.rs", "self.put(Write::new(item, Some(ABSENT)))"),
+    (
+        "what left no item makes none",
+        "moving.rs",
+        "removed.to_owned(), PRESENT.to_owned()",
+        "PRESENT.to_owned()",
+        text(always("attribute_exists(pk)")) + ".to_owned()",
+    ),
+    (
+        "a run brings what it holds under the settings that hold",
+        "ledger/moving.rs",
+        "UNCHANGED.to_owned(),",
+        "UNCHANGED",
+        text(always("tenant_revision = :revision")),
     ),
     ("a window is opened once", "limit.rs", ".condition_expression(OPEN_IF)", "OPEN_IF", text(always(OPEN))),
 ]

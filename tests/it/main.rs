@@ -26,6 +26,7 @@ mod matrix;
 mod nonsense;
 mod operate;
 mod platform;
+mod regions;
 mod requests;
 mod runs;
 mod streams;

@@ -125,10 +125,19 @@ impl Running {
     /// The same, with further variables for its functions.
     async fn start_in(cloud: Cloud, environment: &[(&str, &str)]) -> Self {
         aws::install_crypto();
-        let lines = Lines::default();
         let engine = cloud.engine(None);
         let keys = Keys::seed(&engine.store, None, engine.now()).await.unwrap();
         onboard(&engine.store, TENANT).await;
+        Self::over(cloud, keys, environment).await
+    }
+
+    /// A platform over a cloud that has the items of this one.
+    pub(crate) async fn beside(&self, cloud: Cloud) -> Self {
+        Self::over(cloud, self.keys.clone(), &[]).await
+    }
+
+    async fn over(cloud: Cloud, keys: Keys, environment: &[(&str, &str)]) -> Self {
+        let lines = Lines::default();
         let platform = within(Platform::start(cloud, launch(&lines, environment)))
             .await
             .unwrap();

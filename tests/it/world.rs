@@ -84,8 +84,15 @@ impl World {
     /// The same over a cloud of another kind. Its first table for a tenant is this tenant's.
     pub(crate) async fn with(config: CloudConfig, definition: Value) -> Self {
         let own_table = config.tenant_tables.first().cloned();
+        let world = Self::bare(config, Arc::default()).await;
+        let isolation = own_table.map_or(Home::Pool, |table| Home::Bridge { table });
+        world.furnish(isolation, definition).await;
+        world
+    }
+
+    /// A world in which nobody is at home, on a clock that has jumped so far.
+    pub(crate) async fn bare(config: CloudConfig, jumped_ms: Arc<AtomicU64>) -> Self {
         let cloud = Cloud::open(None, config).await.unwrap();
-        let jumped_ms = Arc::new(AtomicU64::new(0));
         let jumped = jumped_ms.clone();
         // No two looks see the same instant, as on a machine that is slow.
         let clock: Clock = Arc::new(move || {
@@ -93,23 +100,25 @@ impl World {
             At(u64::try_from(since.as_millis()).unwrap() + jumped.fetch_add(1, Ordering::Relaxed))
         });
         let swept_at = AtomicU64::new(clock().0);
-        let world = Self {
+        Self {
             cloud,
             clock,
             jumped_ms,
             busy: Arc::default(),
             swept_at,
-        };
+        }
+    }
+
+    /// Onboards the tenant and stores its agent.
+    pub(crate) async fn furnish(&self, isolation: Home, definition: Value) {
         let agent: Agent = serde_json::from_value(definition).unwrap();
-        let store = world.cloud.store();
-        let isolation = own_table.map_or(Home::Pool, |table| Home::Bridge { table });
+        let store = self.cloud.store();
         onboard_in(&store, tenant().as_str(), isolation).await;
         let id = AgentId::parse("agent").unwrap();
         store
-            .put_agent(&tenant(), &id, &agent, world.now())
+            .put_agent(&tenant(), &id, &agent, self.now())
             .await
             .unwrap();
-        world
     }
 
     pub(crate) fn now(&self) -> At {

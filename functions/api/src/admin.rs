@@ -6,6 +6,7 @@ pub(crate) mod dlq;
 pub(crate) mod gate;
 pub(crate) mod keys;
 pub(crate) mod maintenance;
+pub(crate) mod regions;
 pub(crate) mod slo;
 pub(crate) mod stuck;
 pub(crate) mod tenants;

@@ -286,7 +286,7 @@ async fn read(store: &Store, id: &KeyId, now: At) -> Result<Option<ApiKey>, stor
     let Some(key) = key else { return Ok(None) };
     let is_news = |at: At| now.since_ms(at) >= USED_EVERY_MS;
     if key.last_used_at.is_none_or(is_news)
-        && let Err(error) = store.key_used(id, now).await
+        && let Err(error) = store.key_used(&key.tenant, id, now).await
     {
         tracing::warn!(error = %telemetry::chain(&error), "the use of a key was not noted");
     }

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use domain::agent::FieldError;
 use domain::flag::Flag;
 use domain::maintenance::Maintenance;
+use domain::region::Region;
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
@@ -52,6 +53,8 @@ pub enum Problem {
     MethodNotAllowed,
     /// Another function answers this.
     Misdirected,
+    /// The tenant is at home in this other Region, where alone anything is written for it.
+    HomeElsewhere(Region),
     /// The agent is archived.
     AgentArchived,
     /// The body is larger than this many bytes.
@@ -201,6 +204,11 @@ impl Problem {
                 "misdirected",
                 "The gateway sent this to a function that does not answer it",
             ),
+            Self::HomeElsewhere(_) => (
+                S::MISDIRECTED_REQUEST,
+                "home_elsewhere",
+                "The tenant is at home in another Region",
+            ),
             Self::AgentArchived => (S::CONFLICT, "agent_archived", "The agent is archived"),
             Self::BodyTooLarge(_) => (
                 S::PAYLOAD_TOO_LARGE,
@@ -289,6 +297,7 @@ impl Problem {
             | Self::Unauthenticated
             | Self::MethodNotAllowed
             | Self::Misdirected
+            | Self::HomeElsewhere(_)
             | Self::AgentArchived
             | Self::BodyTooLarge(_)
             | Self::UnsupportedMediaType
@@ -321,6 +330,14 @@ impl Problem {
                 "Send a key as `Authorization: Bearer skn_...` or as `X-Api-Key: skn_...`."
             }
             Self::TokenExpired => "Whoever has the key can make another one.",
+            Self::HomeElsewhere(Region { name, url }) => {
+                let there = url
+                    .as_ref()
+                    .map_or("there".to_owned(), |url| format!("to {url}"));
+                return Some(format!(
+                    "Send it {there}: for this tenant {name} alone writes; here it can be read."
+                ));
+            }
             Self::AgentArchived => "No runs can be created of it; those under way go on.",
             Self::UnsupportedMediaType => "Send `Content-Type: application/json`.",
             Self::LineFull => "Send it again when some of them have ended.",

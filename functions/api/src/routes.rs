@@ -6,7 +6,9 @@ use axum::routing::{get, post, put};
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 
-use crate::admin::{budgets, closing, dlq, gate, keys, maintenance, slo, stuck, tenants, top};
+use crate::admin::{
+    budgets, closing, dlq, gate, keys, maintenance, regions, slo, stuck, tenants, top,
+};
 use crate::{Api, agents, audit, create, edge, events, health, runs, stream_token, usage};
 
 /// The OpenAPI 3.1 document of every route. A file, since making it costs more at each cold start than all else the API does
@@ -86,6 +88,7 @@ pub(crate) fn admin() -> Router<Api> {
                 .delete(maintenance::end),
         )
         .route("/v1/admin/slo", get(slo::read))
+        .route("/v1/admin/regions/failover", post(regions::fail_over))
         .route(
             "/v1/admin/tenants",
             post(tenants::create).get(tenants::list),

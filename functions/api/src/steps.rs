@@ -157,6 +157,7 @@ impl Steps {
             | Event::Woken { .. }
             | Event::Resumed { .. }
             | Event::Admitted { .. }
+            | Event::Moved { .. }
             | Event::BudgetExtended { .. }
             | Event::BudgetShort { .. }
             | Event::SuspendRequested { .. }

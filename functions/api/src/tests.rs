@@ -8,6 +8,7 @@ mod lambda_events;
 mod openapi;
 mod operate;
 mod refusals;
+mod regions;
 mod requests;
 mod runs;
 mod slo;
@@ -21,6 +22,7 @@ use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region, SharedCrede
 use aws_types::SdkConfig;
 use axum::body::Body;
 use domain::id::{KeyId, RunId, TenantId};
+use domain::region::Regions;
 use domain::tenant::Tenant;
 use domain::time::At;
 use engine::tools::{self, Tools};
@@ -93,23 +95,27 @@ pub(crate) fn sdk(router: Router) -> SdkConfig {
 }
 
 async fn world() -> World {
+    world_in(Table::open(None).unwrap(), Regions::default()).await
+}
+
+/// A platform over this table, in one of these Regions.
+async fn world_in(table: Table, regions: Regions) -> World {
     let queues = Queues::open(None).unwrap();
     for name in QUEUES {
         queues.create(name, &BTreeMap::new()).unwrap();
     }
     let faults = Faults::none();
-    let table = sdk(faults.wrap(Table::open(None).unwrap().router()));
+    let table = sdk(faults.wrap(table.router()));
     let payloads = sdk(Payloads::open(None).unwrap().router());
     let sqs = sdk(queues.router());
     let models = sdk(Models::new(Default::default()).router());
     let clock = Arc::new(AtomicU64::new(NOW.0));
     let ticking = Arc::clone(&clock);
     let process: Arc<dyn Fn() -> Api> = Arc::new(move || {
-        let store = Store::new(
-            aws_sdk_dynamodb::Client::new(&table),
-            &payloads,
-            store::Config::new("skein", "payloads", *b"a secret that only tests may know"),
-        );
+        let secret = *b"a secret that only tests may know";
+        let mut config = store::Config::new("skein", "payloads", secret);
+        config.regions = regions.clone();
+        let store = Store::new(aws_sdk_dynamodb::Client::new(&table), &payloads, config);
         let queue = Queue::new(aws_sdk_sqs::Client::new(&sqs), None, queue_config());
         let models = aws_sdk_bedrockruntime::Client::new(&models);
         let ticking = Arc::clone(&ticking);

@@ -76,7 +76,9 @@ async fn drive(engine: &Engine, record: Record<RunMessage>, limits: Limits) -> D
         listener: None,
     };
     let driven = Box::pin(engine.drive(work)).await;
-    if let Err(error) = &driven {
+    if let Err(error) = &driven
+        && !error.is_elsewhere()
+    {
         span.fail("not_driven");
         tracing::error!(error = %telemetry::chain(error), "a run was not driven to its end");
     }
@@ -102,6 +104,8 @@ fn disposition(driven: &Result<Outcome, Error>, is_fresh: bool, now: At) -> Disp
             let wait_ms = until.since_ms(now) + AFTER_CLAIM_MS;
             Disposition::After(Duration::from_millis(wait_ms))
         }
+        // Its Region has a message of its own, or its janitor sends one.
+        Err(error) if error.is_elsewhere() => Disposition::Done,
         Err(_) => Disposition::Again,
     }
 }

@@ -87,12 +87,14 @@ pub async fn run() -> Result<(), lambda_runtime::Error> {
 /// # Errors
 /// When the table fails; the whole batch may come again.
 pub async fn handle(engine: &Engine, changes: Changes) -> Result<usize, Error> {
-    let mut heads = BTreeMap::<TenantId, Vec<Head>>::new();
+    let mut heads = BTreeMap::<TenantId, Vec<(u64, Head)>>::new();
     for Record { dynamodb } in changes.records {
         let Keys { pk, sk } = dynamodb.keys;
         let head = dynamodb.new_image.and_then(|image| image.head);
         match store::head_in_stream(&pk.s, &sk.s, head.as_ref().map(|head| &*head.s)) {
-            Ok(Some((tenant, head))) => heads.entry(tenant).or_default().push(head),
+            Ok(Some((tenant, epoch, head))) => {
+                heads.entry(tenant).or_default().push((epoch, head));
+            }
             Ok(None) => {}
             // It would be no better the next time, and nothing behind it would be counted.
             Err(error) => {
@@ -103,8 +105,22 @@ pub async fn handle(engine: &Engine, changes: Changes) -> Result<usize, Error> {
     let mut counted = 0;
     for (tenant, heads) in heads {
         // What comes late for a tenant that is gone would be written behind the proof that nothing of it remains.
-        if engine.store.tenant(&tenant).await?.is_none() {
+        let Some(record) = engine.store.tenant(&tenant).await? else {
             tracing::warn!(tenant.id = %tenant, runs = heads.len(), "runs of a tenant that is gone are not counted");
+            continue;
+        };
+        // Every Region's stream tells of every run; what counts is counted where the tenant is at home, and what is of an epoch
+        // that is over was counted then or is void.
+        if engine.store.check_home(&record).is_err() {
+            continue;
+        }
+        let is_new = |(epoch, _): &(u64, Head)| *epoch == record.home.epoch;
+        let (heads, late): (Vec<_>, Vec<_>) = heads.into_iter().partition(is_new);
+        for (_, head) in late {
+            engine.store.leave_behind(&record, &head.run).await?;
+        }
+        let heads: Vec<Head> = heads.into_iter().map(|(_, head)| head).collect();
+        if heads.is_empty() {
             continue;
         }
         let mut ended = Vec::with_capacity(heads.len());
@@ -147,7 +163,8 @@ mod tests {
         let change = &changes.records[0].dynamodb;
         let head = change.new_image.as_ref().unwrap().head.as_ref().unwrap();
         let told = store::head_in_stream(&change.keys.pk.s, &change.keys.sk.s, Some(&head.s));
-        let (tenant, head) = told.unwrap().unwrap();
+        let (tenant, epoch, head) = told.unwrap().unwrap();
+        assert_eq!(epoch, 0);
         assert_eq!(tenant.as_str(), "demo");
         assert!(Ended::of(&head, None).is_some());
     }

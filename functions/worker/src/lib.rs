@@ -57,6 +57,8 @@ async fn perform(engine: &Engine, record: Record<ToolMessage>) -> Disposition {
         Ok(Performed::Held { until }) => {
             Disposition::After(Duration::from_millis(until.since_ms(engine.now())))
         }
+        // Where its tenant is at home now the call is sent again.
+        Err(error) if error.is_elsewhere() => Disposition::Done,
         Err(error) => {
             span.fail("not_settled");
             tracing::error!(

@@ -6,6 +6,7 @@ mod plan;
 mod tenants;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use api::auth::OPERATOR_SCOPES;
 use clap::builder::PossibleValuesParser;
@@ -17,7 +18,7 @@ use crate::output::Failure;
 pub(crate) use self::load::{Load, LoadCommand, Scaled};
 pub(crate) use operate::{Deploy, Dlq, Doctor, Maintenance, Size, Stuck, Switch, Top};
 pub(crate) use plan::Plan;
-pub(crate) use tenants::Tenants;
+pub(crate) use tenants::{Region, Tenants};
 
 /// Durable, multi-tenant AI agents on Lambda, or on this machine.
 #[derive(Debug, Parser)]
@@ -82,6 +83,9 @@ pub(crate) enum Command {
     /// Set budgets and see what is left of them (operator)
     #[command(subcommand)]
     Budgets(Budgets),
+    /// Move tenants to another Region when theirs is lost (operator)
+    #[command(subcommand)]
+    Region(Region),
     /// Report what ended runs used and cost
     Usage(Usage),
     /// Report availability, success and waits, to check objectives by (operator)
@@ -154,6 +158,25 @@ pub(crate) struct Dev {
     /// Let an authorizer and usage plans stand before the functions; keys then come as `Authorization: Bearer` alone
     #[arg(long)]
     pub(crate) usage_plans: bool,
+    /// Run several Regions that share a table, such as `us-east-1,eu-west-1`: two at present, on ports that follow each other
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) regions: Vec<String>,
+    /// How long a write takes to the other Region's copy of the table: `500ms`, `2s`, `10m`
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration, requires = "regions")]
+    pub(crate) lag: Duration,
+}
+
+/// A number with a unit.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: u64 = digits.parse().map_err(|_| "must begin with a number")?;
+    let unit_ms = match &text[digits.len()..] {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        _ => return Err("must end in ms, s or m".to_owned()),
+    };
+    Ok(Duration::from_millis(number.saturating_mul(unit_ms)))
 }
 
 /// How tenants are kept apart.
@@ -177,6 +200,8 @@ impl Default for Dev {
             isolation: Isolation::Session,
             tenant_table: Vec::new(),
             usage_plans: false,
+            regions: Vec::new(),
+            lag: Duration::from_secs(1),
         }
     }
 }

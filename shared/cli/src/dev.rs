@@ -1,14 +1,18 @@
 //! `skein dev`.
 
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use dev::{Cloud, CloudConfig, Folder, Keys, Launch, Platform};
+use domain::region::Regions;
 use local::bedrock::Bridge;
-use serde_json::json;
+use local::table::Copies;
+use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
@@ -29,9 +33,10 @@ pub(crate) async fn dev(args: Dev) -> Result<ExitCode, Failure> {
         url,
         key: std::env::var("SKEIN_MODEL_KEY").ok(),
     });
-    let cloud = Cloud::open(
-        path,
-        CloudConfig {
+    let places = places(&args)?;
+    let mut clouds = Vec::new();
+    for (regions, _) in &places {
+        let config = CloudConfig {
             bridge: bridge.clone(),
             isolation: match args.isolation {
                 args::Isolation::Pool => dev::Isolation::Pool,
@@ -39,13 +44,35 @@ pub(crate) async fn dev(args: Dev) -> Result<ExitCode, Failure> {
             },
             tenant_tables: args.tenant_table.clone(),
             usage_plans: args.usage_plans,
-        },
-    )
-    .await
-    .context("opening the state folder")?;
-    let engine = cloud.engine(None);
+            regions: regions.clone(),
+        };
+        let own = regions.own().filter(|_| !clouds.is_empty());
+        let path = match (path, own) {
+            (Some(path), Some(own)) => Some(path.join(&own.name)),
+            (path, _) => path.map(Path::to_owned),
+        };
+        let cloud = Cloud::open(path.as_deref(), config).await;
+        clouds.push(cloud.context("opening the state folder")?);
+    }
+    let copies = match clouds.as_mut_slice() {
+        [first, second] => {
+            // Payloads are copied by the bucket itself, here at once.
+            second.payloads = first.payloads.clone();
+            Some(Copies::between(&mut first.table, &mut second.table))
+        }
+        _ => None,
+    };
+    let engine = clouds[0].engine(None);
     let keys = Keys::seed(&engine.store, path, engine.now()).await?;
-    let platform = Platform::start(cloud, launch(&args)?).await?;
+    if let Some(copies) = copies.clone() {
+        copies.arrive(false);
+        tokio::spawn(copies.run(args.lag, std::future::pending()));
+    }
+    let mut platforms = Vec::new();
+    for (cloud, (_, port)) in clouds.into_iter().zip(&places) {
+        platforms.push(Platform::start(cloud, launch(&args, *port)?).await?);
+    }
+    let platform = &platforms[0];
     let endpoint = Endpoint {
         url: platform.url.clone(),
         api_key: keys.api_key,
@@ -55,25 +82,117 @@ pub(crate) async fn dev(args: Dev) -> Result<ExitCode, Failure> {
     // Listened for before anybody is told that it is up: a signal that came in between would kill it.
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for Ctrl-C")?;
     let mut terminate = signal(SignalKind::terminate()).context("listening for signals")?;
+    let mut switch = signal(SignalKind::user_defined1()).context("listening for signals")?;
     let neighbour = Endpoint::read();
     announce(&endpoint)?;
     if args.json {
         let mut ready = serde_json::to_value(&endpoint).map_err(anyhow::Error::from)?;
         ready["environment"] = json!(platform.environment);
+        if copies.is_some() {
+            ready["regions"] = platforms.iter().map(region).collect();
+        }
         output::line(&ready.to_string());
     } else {
         banner(&endpoint, &args, bridge.as_ref());
+        if copies.is_some() {
+            show_regions(&platforms, args.lag);
+        }
     }
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+    let mut is_cut = false;
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            _ = switch.recv(), if copies.is_some() => {
+                is_cut = !is_cut;
+                if let Some(copies) = &copies {
+                    copies.cut(is_cut);
+                }
+                let how = if is_cut { "are cut off from" } else { "hear of" };
+                output::note(&format!("the Regions {how} each other"));
+            }
+        }
     }
     if !args.json {
         output::note("\nstopping; runs in flight go on at the next start");
     }
-    platform.stop().await;
+    for platform in &platforms {
+        platform.stop().await;
+    }
+    if let Some(copies) = copies {
+        copies.cut(false);
+        copies.arrive(false);
+    }
     withdraw(&endpoint, neighbour).await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The Regions as each of them sees them, and the port of its API.
+fn places(args: &Dev) -> anyhow::Result<Vec<(Regions, u16)>> {
+    if args.regions.is_empty() {
+        return Ok(vec![(Regions::default(), args.port)]);
+    }
+    if args.regions.len() != 2 {
+        anyhow::bail!("--regions must name two Regions, such as us-east-1,eu-west-1");
+    }
+    let mut named = Vec::new();
+    for (place, name) in (0..).zip(&args.regions) {
+        // Each has to know beforehand where the others will answer.
+        let port = match args.port {
+            0 => TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+                .local_addr()?
+                .port(),
+            first => first + place,
+        };
+        named.push((name, port));
+    }
+    let list = named.iter();
+    let list: Vec<_> = list
+        .map(|(name, port)| format!("{name}=http://{}:{port}", Ipv4Addr::LOCALHOST))
+        .collect();
+    let list = list.join(",");
+    let places = named.into_iter().map(|(name, port)| {
+        let regions = Regions::parse(&list, name);
+        Ok((
+            regions.map_err(|error| anyhow::anyhow!("--regions {error}"))?,
+            port,
+        ))
+    });
+    places.collect()
+}
+
+/// A Region as `--json` tells of it.
+fn region(platform: &Platform) -> Value {
+    let own = platform.cloud.regions.own();
+    json!({"region": own.map(|own| &own.name), "url": platform.url})
+}
+
+fn show_regions(platforms: &[Platform], lag: Duration) {
+    let name = |platform: &Platform| {
+        let own = platform.cloud.regions.own();
+        own.map(|own| own.name.clone()).unwrap_or_default()
+    };
+    let (first, second) = (&platforms[0], &platforms[1]);
+    output::line(&format!(
+        "
+Two Regions share a table; what one writes the other sees {lag:?} later:
+
+  {:<14} {}   the demo tenant's home
+  {:<14} {}
+
+Lose the first, and go on in the second:
+
+  kill -USR1 {}        cuts them off from each other; once more joins them
+  cargo run -q -- --url {} region failover --from {} --to {}",
+        name(first),
+        first.url,
+        name(second),
+        second.url,
+        std::process::id(),
+        second.url,
+        name(first),
+        name(second),
+    ));
 }
 
 /// Tells the other commands in this folder how to reach the platform.
@@ -108,7 +227,7 @@ async fn listens(endpoint: &Endpoint) -> bool {
     TcpStream::connect(address).await.is_ok()
 }
 
-fn launch(args: &Dev) -> anyhow::Result<Launch> {
+fn launch(args: &Dev, port: u16) -> anyhow::Result<Launch> {
     let program = std::env::current_exe().context("finding this program")?;
     let mut environment = BTreeMap::new();
     environment.insert("SKEIN_LOG_FORMAT".to_owned(), "text".to_owned());
@@ -123,7 +242,7 @@ fn launch(args: &Dev) -> anyhow::Result<Launch> {
         }),
         lines: Arc::new(|function, line| output::note(&format!("{function:<12} {line}"))),
         classic: args.classic,
-        port: args.port,
+        port,
         environment,
     })
 }

@@ -16,6 +16,7 @@ mod operate;
 mod operator;
 mod output;
 mod plan;
+mod region;
 mod run;
 #[cfg(test)]
 mod runbooks;
@@ -60,6 +61,7 @@ async fn perform(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Operators(command) => operator::operators(command).await,
         Command::Keys(command) => operator::keys(&cli.server.operator()?, command).await,
         Command::Budgets(command) => operator::budgets(&cli.server.operator()?, command).await,
+        Command::Region(command) => region::region(&cli.server.operator()?, command).await,
         Command::Usage(asked) => {
             let client = match asked.tenant {
                 Some(_) => cli.server.operator()?,

@@ -44,7 +44,11 @@ pub(crate) fn arrange(iam: &Iam) {
         "dynamodb:Query",
         "dynamodb:UpdateItem",
     ];
-    let record = ["dynamodb:ConditionCheckItem", "dynamodb:GetItem"];
+    let record = [
+        "dynamodb:ConditionCheckItem",
+        "dynamodb:GetItem",
+        "dynamodb:Query",
+    ];
     iam.role(
         TENANT_ROLE,
         Policy::new([
@@ -96,6 +100,7 @@ pub(crate) fn arrange(iam: &Iam) {
     let counts = [
         "dynamodb:GetItem",
         "dynamodb:PutItem",
+        "dynamodb:Query",
         "dynamodb:UpdateItem",
     ];
     let relay = [Statement::new(&counts, &[&table, &own])];

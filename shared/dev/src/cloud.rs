@@ -10,6 +10,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use axum::Router;
+use domain::region::Regions;
 use domain::tenant::Isolation as Home;
 use engine::tools::{self, Tools};
 use engine::{Clock, Engine, Platform};
@@ -44,8 +45,8 @@ pub(crate) const TABLE: &str = "skein";
 pub(crate) const BUCKET: &str = "skein-payloads";
 /// The name of the bucket that audit trails are archived in.
 pub const AUDIT_BUCKET: &str = "skein-audit";
-/// The region that everything believes to be in.
-pub(crate) const REGION: &str = "us-east-1";
+/// The Region that everything believes to be in, unless it is told another.
+const REGION: &str = "us-east-1";
 /// Megabytes of a function, as in the template: what an engine without one counts with.
 const MEMORY_MB: u64 = 256;
 /// What cursors are signed with here. On AWS it is a generated secret.
@@ -87,6 +88,8 @@ pub struct CloudConfig {
     pub tenant_tables: Vec<String>,
     /// Whether an authorizer and usage plans stand before the functions (template: `UsagePlans`).
     pub usage_plans: bool,
+    /// The Regions that share the table, if there are several (template: `Regions`).
+    pub regions: Regions,
 }
 
 /// The stand-ins of every AWS service that the platform uses. A clone shares all of them.
@@ -120,6 +123,8 @@ pub struct Cloud {
     pub isolation: Isolation,
     /// What API Gateway's keys and plans are called, if they stand before the functions.
     pub plans: Option<gate::Names>,
+    /// The Regions that share the table, and which of them this is.
+    pub regions: Regions,
     /// The access key that clients here sign with.
     access_key: String,
 }
@@ -154,6 +159,7 @@ impl Cloud {
             iam: Iam::default(),
             isolation: config.isolation,
             plans: config.usage_plans.then(plans::names).flatten(),
+            regions: config.regions,
             access_key: access::ANYBODY.to_owned(),
         };
         if cloud.isolation == Isolation::Session {
@@ -236,7 +242,7 @@ impl Cloud {
             .find_map(|(service, router)| (service == name).then_some(router));
         SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
-            .region(Region::new(REGION))
+            .region(Region::new(self.region().to_owned()))
             .endpoint_url("http://cloud.local")
             .credentials_provider(SharedCredentialsProvider::new(Credentials::new(
                 &self.access_key,
@@ -253,11 +259,17 @@ impl Cloud {
             .build()
     }
 
+    /// The Region that this is.
+    pub(crate) fn region(&self) -> &str {
+        self.regions.own().map_or(REGION, |own| &own.name)
+    }
+
     /// A store over the stand-ins, without sockets.
     #[must_use]
     pub fn store(&self) -> Store {
         let table = aws_sdk_dynamodb::Client::new(&self.sdk("DYNAMODB"));
         let mut config = store::Config::new(TABLE, BUCKET, CURSOR_SECRET);
+        config.regions = self.regions.clone();
         if self.isolation == Isolation::Session {
             config.tenant_role = Some(TenantRole {
                 aws: self.sdk("STS"),
@@ -316,7 +328,7 @@ impl Cloud {
     pub fn engine(&self, clock: Option<Clock>) -> Engine {
         let prices = Prices::builtin();
         let platform = Platform {
-            prices: prices.units(REGION, std::env::consts::ARCH),
+            prices: prices.units(self.region(), std::env::consts::ARCH),
             memory_mb: MEMORY_MB,
         };
         let gateway = Gateway::new(
@@ -342,8 +354,9 @@ impl Cloud {
         let mut environment: BTreeMap<String, String> = [
             ("AWS_ACCESS_KEY_ID", self.access_key.clone()),
             ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
-            ("AWS_REGION", REGION.to_owned()),
-            ("AWS_DEFAULT_REGION", REGION.to_owned()),
+            ("AWS_REGION", self.region().to_owned()),
+            ("AWS_DEFAULT_REGION", self.region().to_owned()),
+            ("SKEIN_REGIONS", self.regions.to_string()),
             ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
             ("AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH", "true".to_owned()),
             ("SKEIN_TABLE", TABLE.to_owned()),

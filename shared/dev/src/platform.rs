@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::access;
-use crate::cloud::{Cloud, QUEUES, REGION};
+use crate::cloud::{Cloud, QUEUES};
 
 /// The functions, with timeout in seconds, memory in MB, and how many events one process serves at a time.
 pub const FUNCTIONS: [(&str, u64, u32, usize); 8] = [
@@ -95,7 +95,7 @@ impl Platform {
         let mut environment = cloud.environment(&endpoints);
         environment.extend(launch.environment.clone());
         let lambda = Lambda::start(Config {
-            region: REGION.to_owned(),
+            region: cloud.region().to_owned(),
             // Without plans nobody asks the authorizer, and it has nothing to name.
             functions: FUNCTIONS
                 .iter()

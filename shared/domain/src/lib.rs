@@ -18,6 +18,7 @@ pub mod model;
 pub mod plan;
 pub mod price;
 pub mod receipt;
+pub mod region;
 pub mod run;
 pub mod schema;
 pub mod service;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::budget::{Budget, Node};
 use crate::flag::Flag;
 use crate::id::TenantId;
+use crate::region::Home;
 use crate::tier::{self, Limits, Overrides, Window};
 use crate::time::At;
 
@@ -39,6 +40,9 @@ pub struct Tenant {
     /// Where its data is.
     #[serde(default, skip_serializing_if = "Isolation::is_pool")]
     pub isolation: Isolation,
+    /// The Region in which whatever is written for it is written.
+    #[serde(default, skip_serializing_if = "Home::is_first")]
+    pub home: Home,
     /// Whether its runs go on.
     #[serde(default)]
     pub standing: Standing,
@@ -60,7 +64,7 @@ pub struct Tenant {
 }
 
 impl Tenant {
-    /// A tenant as it is onboarded: in the stack's table, active, with the limits of its tier and no budget.
+    /// A tenant as it is onboarded: in the stack's table, at home in the first Region, active, with the limits of its tier and no budget.
     #[must_use]
     pub fn new(id: TenantId, name: &str, tier: &str, now: At) -> Self {
         Self {
@@ -68,6 +72,7 @@ impl Tenant {
             name: name.to_owned(),
             tier: tier.to_owned(),
             isolation: Isolation::Pool,
+            home: Home::default(),
             standing: Standing::Active,
             overrides: Overrides::default(),
             flags: BTreeMap::new(),

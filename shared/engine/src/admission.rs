@@ -52,6 +52,8 @@ pub(crate) struct Entrance {
     /// How long the run is kept after its deadline.
     pub(crate) retention_ms: u64,
     pub(crate) admission: Admission,
+    /// The epoch of the tenant's home.
+    pub(crate) epoch: u64,
 }
 
 impl Entrance {
@@ -74,6 +76,7 @@ impl Entrance {
             lane: new.lane.max(limits.lane),
             retention_ms: u64::from(limits.retention_days) * DAY_MS,
             admission,
+            epoch: tenant.home.epoch,
         }
     }
 

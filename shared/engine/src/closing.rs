@@ -151,7 +151,7 @@ impl Engine {
         match Box::pin(self.steps(tenant, within)).await {
             Ok(next) => next,
             // Somebody else has it in hand, or it was taken back.
-            Err(Error::Store(store::Error::Raced)) => None,
+            Err(Error::Store(store::Error::Raced | store::Error::Elsewhere(_))) => None,
             Err(error) => {
                 tracing::error!(
                     tenant.id = %tenant,
@@ -165,6 +165,10 @@ impl Engine {
 
     async fn steps(&self, tenant: &TenantId, within: Duration) -> Result<Option<At>, Error> {
         let until = Instant::now() + within;
+        // A tenant whose record is deleted already is closed by whoever is at it.
+        if let Some(record) = self.store.tenant(tenant).await? {
+            self.store.check_home(&record)?;
+        }
         let Some(closing) = self.store.closing(tenant).await? else {
             return Ok(None);
         };

@@ -115,6 +115,7 @@ impl Engine {
             project: new.project.clone(),
             key: new.key.clone(),
             admission: Some(entrance.admission.clone()),
+            epoch: entrance.epoch,
         };
         (
             State::empty(new.tenant.clone(), new.run.clone()),
@@ -124,6 +125,10 @@ impl Engine {
 
     /// Writes a run's first commit: its creation, and with a driver its claim and what follows at once.
     async fn found(&self, new: &NewRun, by: Option<(&Known, &DriverId)>) -> Result<Founded, Error> {
+        // The same request may have been answered where the tenant was at home before.
+        if new.fingerprint.is_some() {
+            Box::pin(self.take_over_if_moved(&new.tenant, &new.run)).await?;
+        }
         let mut entrance = match self.enter(new).await? {
             Ok(entrance) => entrance,
             Err(refusal) => return Ok(Founded::Refused(refusal)),
@@ -180,6 +185,11 @@ impl Engine {
     /// # Errors
     /// [`Error`] when the table or the queue fails; repeated with the same id the request is safe.
     pub async fn create(&self, new: NewRun) -> Result<Admitted, Error> {
+        let here = Box::pin(self.at_home(&new.tenant)).await?;
+        Box::pin(here.create_here(new)).await
+    }
+
+    async fn create_here(&self, new: NewRun) -> Result<Admitted, Error> {
         match Box::pin(self.found(&new, None)).await? {
             Founded::New(state, commit) => {
                 let place = self.send_new(&state, Some(commit)).await?;
@@ -229,7 +239,8 @@ impl Engine {
         limits: Limits,
         listener: Option<UnboundedSender<Signal>>,
     ) -> Result<Outcome, Error> {
-        let metered = self.metered(&new.tenant, &new.run);
+        let here = Box::pin(self.at_home(&new.tenant)).await?;
+        let metered = here.metered(&new.tenant, &new.run);
         Box::pin(metered.create_and_drive_metered(new, limits, listener)).await
     }
 
@@ -277,7 +288,7 @@ impl Engine {
             by: by.to_owned(),
             reason,
         };
-        let recorded = self.record(tenant, run, &command).await?;
+        let recorded = Box::pin(self.record(tenant, run, &command)).await?;
         if let Recorded::Done(state) = &recorded
             && !state.status.is_terminal()
         {
@@ -321,7 +332,8 @@ impl Engine {
         run: &RunId,
         command: impl FnOnce(&State) -> Command,
     ) -> Result<Tried, Error> {
-        let Some(loaded) = self.store.load(tenant, run).await? else {
+        let here = Box::pin(self.at_home(tenant)).await?;
+        let Some(loaded) = Box::pin(here.load_at_home(tenant, run)).await? else {
             return Ok(Tried::Missing);
         };
         let state = loaded.state;
@@ -331,7 +343,7 @@ impl Engine {
             Err(Rejection::Missing) => return Ok(Tried::Missing),
             Err(rejection) => return Err(rejection.into()),
         };
-        self.write(state, events, now).await
+        here.write(state, events, now).await
     }
 
     /// Commits events that somebody other than a driver decided.

@@ -105,9 +105,12 @@ impl Engine {
     /// Drives a run until it ends, parks, or the limits are reached.
     ///
     /// # Errors
-    /// [`Error`] when the table or a queue fails; the run is as its log says and another driver can go on.
+    /// [`Error`] when the table or a queue fails, or the tenant is at home in another Region; the run is as its log says and
+    /// another driver can go on.
     pub async fn drive(&self, work: Work) -> Result<Outcome, Error> {
-        let metered = self.metered(&work.tenant, &work.run);
+        let here = self.of(&work.tenant);
+        let here = Box::pin(here.at_home(&work.tenant)).await?;
+        let metered = here.metered(&work.tenant, &work.run);
         Box::pin(metered.drive_metered(work)).await
     }
 
@@ -120,7 +123,7 @@ impl Engine {
             )),
             None => {
                 self.meet(&work.tenant).await?;
-                let loaded = self.store.load(&work.tenant, &work.run).await?;
+                let loaded = Box::pin(self.load_at_home(&work.tenant, &work.run)).await?;
                 loaded.map(|loaded| (loaded.state, loaded.lease, loaded.tail))
             }
         };

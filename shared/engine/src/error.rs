@@ -17,6 +17,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the tenant is at home in another Region, so that nothing is to be done here.
+    #[must_use]
+    pub fn is_elsewhere(&self) -> bool {
+        matches!(self, Self::Store(store::Error::Elsewhere(_)))
+    }
+
     /// Whether the same request may succeed later.
     #[must_use]
     pub fn is_transient(&self) -> bool {

@@ -161,7 +161,9 @@ impl Engine {
     /// # Errors
     /// [`Error`] when the table or the queue fails; the message may be delivered again.
     pub async fn perform_tool(&self, message: &ToolMessage) -> Result<Performed, Error> {
-        let metered = self.metered(&message.tenant, &message.run);
+        let here = self.of(&message.tenant);
+        let here = Box::pin(here.at_home(&message.tenant)).await?;
+        let metered = here.metered(&message.tenant, &message.run);
         Box::pin(metered.perform_tool_metered(message)).await
     }
 

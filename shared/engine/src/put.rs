@@ -67,6 +67,8 @@ impl Engine {
                     self.put_under(state, commit, None).await
                 };
             };
+            // Who decided in an epoch that is over is not charged where the tenant is now.
+            self.store.check_home(settings)?;
             let limits = settings.limits();
             let charge = Charge {
                 tenant: settings,

@@ -193,6 +193,10 @@ impl Engine {
         if let Some(next) = next {
             self.expect_sweep(next).await;
         }
+        match Box::pin(self.take_over_strays(&tables, now)).await {
+            Ok(taken) => swept.woken += taken,
+            Err(error) => failed = failed.or(Some(error)),
+        }
         failed.map_or(Ok(swept), Err)
     }
 }

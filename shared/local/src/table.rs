@@ -4,6 +4,7 @@
 //! records at every write, which makes writes thirty times slower and ever slower. [`Changes`] take their place.
 
 mod changes;
+mod copies;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -26,6 +27,8 @@ use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
 pub use changes::Changes;
+pub use copies::Copies;
+use copies::Tap;
 
 use crate::iam::Iam;
 
@@ -72,6 +75,7 @@ pub enum Error {
 pub struct Table {
     database: Database,
     changes: Option<Changes>,
+    tap: Option<Tap>,
 }
 
 impl std::fmt::Debug for Table {
@@ -107,6 +111,7 @@ impl Table {
         Self {
             database,
             changes: None,
+            tap: None,
         }
     }
 
@@ -189,7 +194,11 @@ async fn answer(State(table): State<Table>, headers: HeaderMap, body: Bytes) -> 
     // Straight on the caller's thread: an operation takes some tens of microseconds under one
     // lock, and handing it to a blocking thread halved what one client alone gets and gained
     // nothing for sixteen.
-    let (status, body) = match dispatch(&table.database, operation, &body) {
+    let answer = dispatch(&table.database, operation, &body);
+    if let (Some(tap), Ok(_)) = (&table.tap, &answer) {
+        tap.take(operation, &body);
+    }
+    let (status, body) = match answer {
         Ok(answer) => match &table.changes {
             // Whatever was asked for when the table was made: see above.
             Some(_) if operation == "DescribeTable" => (StatusCode::OK, with_stream(&answer)),

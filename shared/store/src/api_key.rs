@@ -145,11 +145,19 @@ impl Store {
         Ok(matches!(self.put(write).await?, Outcome::Done))
     }
 
-    /// Notes that a key was used.
+    /// Notes that a key of this tenant was used, if that is at home here: elsewhere nothing of a key is written.
     ///
     /// # Errors
     /// Those of the table.
-    pub async fn key_used(&self, id: &KeyId, now: At) -> Result<(), Error> {
+    pub async fn key_used(&self, tenant: &TenantId, id: &KeyId, now: At) -> Result<(), Error> {
+        let regions = self.regions();
+        if !regions.is_one() {
+            // Whoever asks knows only the key by itself; the record is the tenant's.
+            let home = self.of(tenant).home_of(tenant.as_str()).await?;
+            if !regions.is_own(home.epoch) {
+                return Ok(());
+            }
+        }
         let set = "SET last_used_at = :now".to_owned();
         let known = "attribute_exists(pk)".to_owned();
         let write = Write::update(Key::api_key(id), set, known).with(":now", number(now.0));

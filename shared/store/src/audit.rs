@@ -7,7 +7,7 @@ use domain::time::At;
 use serde_json::Value;
 
 use crate::item::{Item, Read, Set, keyed, number, text, to_json};
-use crate::key::{self, Key, TRAILS};
+use crate::key::{self, Key};
 use crate::list::Page;
 use crate::schema::TTL;
 use crate::table::{ABSENT, BUSY_ATTEMPTS, Outcome, Range, Refusal, Sort, Write, pause};
@@ -128,7 +128,7 @@ impl Store {
             let tip = self.audit_tip(act.tenant).await?;
             let entry = Entry::after(&tip, act.tenant.clone(), self.change(act));
             let mut all = writes.to_vec();
-            all.extend(links(&tip, &entry));
+            all.extend(links(&tip, &entry, self.trails()));
             match self.transact(all).await? {
                 Outcome::Done => return Ok(Ok(())),
                 Outcome::Conflict => {}
@@ -149,7 +149,12 @@ impl Store {
         Err(Error::conflict("TransactWriteItems"))
     }
 
-    fn change(&self, act: &Act<'_>) -> Change {
+    /// The partition of the trails that this Region writes.
+    pub(crate) fn trails(&self) -> String {
+        key::trails(self.regions().first_epoch())
+    }
+
+    pub(crate) fn change(&self, act: &Act<'_>) -> Change {
         let actor = self.actor.as_ref();
         Change {
             at: actor.map_or(act.at, |actor| actor.at),
@@ -160,7 +165,7 @@ impl Store {
         }
     }
 
-    async fn audit_tip(&self, tenant: &TenantId) -> Result<Tip, Error> {
+    pub(crate) async fn audit_tip(&self, tenant: &TenantId) -> Result<Tip, Error> {
         let Some(item) = self.get(Key::audit_tip(tenant), true).await? else {
             return Ok(Tip::default());
         };
@@ -170,8 +175,25 @@ impl Store {
         })
     }
 
+    /// This store in the epoch that entry `number` was written in, and the last entry of that, if it is over.
+    async fn holder_of_entry(
+        &self,
+        tenant: &TenantId,
+        number: u64,
+    ) -> Result<(Self, Option<u64>), Error> {
+        if self.regions().is_one() {
+            return Ok((self.clone(), None));
+        }
+        let home = self.home_of(tenant.as_str()).await?;
+        let mut over = home.former.iter().rev();
+        Ok(match over.find(|former| number <= former.entries) {
+            Some(former) => (self.in_epoch(tenant, former.epoch), Some(former.entries)),
+            None => (self.in_epoch(tenant, home.epoch), None),
+        })
+    }
+
     /// A tenant's chain after entry number `after`, in order, at most `limit` (1 to 1,000) and at most a page of 1 MB; `next`
-    /// is the number after which it goes on. Strongly consistent.
+    /// is the number after which it goes on. Strongly consistent; a page ends where the tenant's home moved.
     ///
     /// # Errors
     /// Those of the table.
@@ -181,18 +203,23 @@ impl Store {
         after: u64,
         limit: u32,
     ) -> Result<Page<Entry>, Error> {
+        let (store, last) = self
+            .holder_of_entry(tenant, after.saturating_add(1))
+            .await?;
+        let to = last.map_or("E#~".to_owned(), key::audit_sort);
         let range = Range {
             index: None,
             pk: key::audit_partition(tenant),
-            sort: Sort::Between(key::audit_sort(after.saturating_add(1)), "E#~".to_owned()),
+            sort: Sort::Between(key::audit_sort(after.saturating_add(1)), to),
             forward: true,
             limit: Some(limit.clamp(1, MAX_ENTRIES)),
             consistent: true,
         };
-        let rows = self.query(&range, None).await?;
+        let rows = store.query(&range, None).await?;
         let items = rows.items.iter().map(|item| item.json("entry"));
         let items = items.collect::<Result<Vec<Entry>, _>>()?;
-        let last = items.last().filter(|_| rows.next.is_some());
+        let goes_on = rows.next.is_some() || last.is_some();
+        let last = items.last().filter(|_| goes_on);
         let next = last.map(|entry| entry.number.to_string());
         Ok(Page { items, next })
     }
@@ -204,7 +231,7 @@ pub(crate) fn state_of(record: &impl serde::Serialize) -> Value {
 }
 
 /// The link, and the tip that moves on to it.
-fn links(tip: &Tip, entry: &Entry) -> [Write; 2] {
+fn links(tip: &Tip, entry: &Entry, trails: String) -> [Write; 2] {
     let mut link: Item = keyed(Key::audit(&entry.tenant, entry.number), 2);
     link.set_text("entry", to_json(entry));
     link.set_text("hash", &entry.hash);
@@ -224,7 +251,7 @@ fn links(tip: &Tip, entry: &Entry) -> [Write; 2] {
     let moved = moved
         .with(":next", number(entry.number))
         .with(":next_hash", text(&entry.hash))
-        .with(":trails", text(TRAILS))
+        .with(":trails", text(trails))
         .with(":due", text(due));
     [Write::new(link, Some(ABSENT)), moved]
 }

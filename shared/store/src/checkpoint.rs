@@ -10,7 +10,7 @@ use domain::id::TenantId;
 use domain::time::At;
 
 use crate::item::{Item, Read, Set, keyed, number, text, to_json};
-use crate::key::{self, Key, TRAILS};
+use crate::key::{self, Key};
 use crate::list::Page;
 use crate::table::{ABSENT, ATTEMPTS, Outcome, Range, Sort, Write, pause};
 use crate::{Error, Store};
@@ -43,8 +43,8 @@ impl Store {
     /// # Errors
     /// Those of the table.
     pub async fn trails_due(&self, before: At, limit: u32) -> Result<Vec<(TenantId, At)>, Error> {
-        self.due(TRAILS.to_owned(), before, limit, key::parse_trail_sort)
-            .await
+        let trails = key::trails(self.regions().first_epoch());
+        self.due(trails, before, limit, key::parse_trail_sort).await
     }
 
     /// How far a tenant's trail has come, strongly consistent; none when it has no entry.
@@ -153,7 +153,7 @@ impl Store {
             Some(due) => {
                 let set = "SET covered_number = :to, watch_pk = :trails, watch_sk = :due";
                 Write::update(tip, set.to_owned(), is_next.to_owned())
-                    .with(":trails", text(TRAILS))
+                    .with(":trails", text(key::trails(self.regions().first_epoch())))
                     .with(":due", text(key::trail_sort(due, tenant)))
             }
             None => Write::update(

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use domain::region::Region;
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
@@ -17,6 +18,9 @@ pub enum Error {
     /// There is no such run to write to.
     #[error("there is no such run")]
     Missing,
+    /// Another Region writes what is to be written: the tenant is at home there.
+    #[error("the tenant is at home in {}", .0.name)]
+    Elsewhere(Region),
     /// What is to be stored is larger than the store takes. Final: repeating it cannot help.
     #[error("{what} has {bytes} bytes, more than the {limit_bytes} that can be stored")]
     TooLarge {
@@ -101,6 +105,7 @@ impl Error {
             Self::Shared(error) => error.is_transient(),
             Self::Raced
             | Self::Missing
+            | Self::Elsewhere(_)
             | Self::TooLarge { .. }
             | Self::BadCursor
             | Self::ExpiredCursor

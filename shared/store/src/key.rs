@@ -5,6 +5,8 @@
 
 mod closing;
 
+use std::borrow::Cow;
+
 use domain::budget::{Node, Period};
 use domain::id::{AgentId, FrameId, KeyId, RunId, TenantId};
 use domain::run::Status;
@@ -109,10 +111,10 @@ impl Key {
         Some(Self::new(pk, format!("WINDOW#{}", limit.seconds)))
     }
 
-    /// A tenant's record: tier, standing, overrides, budgets.
+    /// A tenant's record: tier, standing, overrides, budgets. One for each epoch of its home; the highest holds.
     #[must_use]
-    pub fn tenant(tenant: &TenantId) -> Self {
-        Self::new(format!("T#{tenant}"), "TENANT".to_owned())
+    pub fn tenant(tenant: &TenantId, epoch: u64) -> Self {
+        Self::new(format!("T#{tenant}"), marked("TENANT", epoch))
     }
 
     /// The ledger of one of a tenant's budget nodes.
@@ -164,9 +166,9 @@ impl Key {
         Self::new(format!("T#{tenant}#REFUSED"), sort)
     }
 
-    /// How far the watch was swept. No tenant's, like the index it is about.
-    pub(crate) fn sweep() -> Self {
-        Self::new("SWEEP".to_owned(), "SWEEP".to_owned())
+    /// How far the watch of a Region was swept. No tenant's, like the index it is about.
+    pub(crate) fn sweep(region: u64) -> Self {
+        Self::new("SWEEP".to_owned(), marked("SWEEP", region))
     }
 
     /// An item that is never written: reading it shows that the table answers.
@@ -203,6 +205,40 @@ impl Key {
     pub(crate) fn into_parts(self) -> (String, String) {
         (self.pk, self.sk)
     }
+
+    /// The same place of another partition.
+    pub(crate) fn moved_to(self, pk: String) -> Self {
+        Self { pk, ..self }
+    }
+}
+
+/// What marks the epoch in a key, from 1 on.
+fn mark(epoch: u64) -> String {
+    format!("@{epoch:06}")
+}
+
+/// A name of the first Region, or its counterpart for the Region or the time that this epoch stands for.
+fn marked(name: &str, epoch: u64) -> String {
+    match epoch {
+        0 => name.to_owned(),
+        _ => format!("{name}{}", mark(epoch)),
+    }
+}
+
+/// The partition `pk` as it is called in an epoch of its tenant's home. One that is no tenant's is called the same always,
+/// and so is one that is of an epoch already.
+pub(crate) fn in_epoch(pk: &str, epoch: u64) -> Cow<'_, str> {
+    match owner(pk) {
+        Owner::Tenant(tenant) if epoch > 0 => {
+            let rest = &pk[2 + tenant.len() + 1..];
+            if rest.starts_with('@') {
+                Cow::Borrowed(pk)
+            } else {
+                Cow::Owned(format!("T#{tenant}#{}#{rest}", mark(epoch)))
+            }
+        }
+        Owner::Tenant(_) | Owner::Stack | Owner::Table => Cow::Borrowed(pk),
+    }
 }
 
 /// The partition that names the tables which tenants have for themselves.
@@ -225,7 +261,7 @@ pub(crate) fn owner(pk: &str) -> Owner<'_> {
         // The list of a tenant's keys stands where the keys do.
         Some((_, "KEYS")) => Owner::Stack,
         Some((tenant, _)) => Owner::Tenant(tenant),
-        None if pk == TRAILS || pk.starts_with(WATCH) => Owner::Table,
+        None if pk.starts_with(TRAILS) || pk.starts_with(WATCH) => Owner::Table,
         None => Owner::Stack,
     }
 }
@@ -234,10 +270,18 @@ pub(crate) fn run_partition(tenant: &TenantId, run: &RunId) -> String {
     format!("T#{tenant}#R#{run}")
 }
 
-/// What [`run_partition`] wrote.
-pub(crate) fn parse_run_partition(text: &str) -> Option<(TenantId, RunId)> {
+/// What [`run_partition`] wrote, with the epoch that it is in.
+pub(crate) fn parse_run_partition(text: &str) -> Option<(TenantId, u64, RunId)> {
     let (tenant, run) = text.strip_prefix("T#")?.split_once("#R#")?;
-    Some((TenantId::parse(tenant).ok()?, RunId::parse(run).ok()?))
+    let (tenant, epoch) = match tenant.split_once("#@") {
+        Some((tenant, epoch)) => (tenant, epoch.parse().ok()?),
+        None => (tenant, 0),
+    };
+    Some((
+        TenantId::parse(tenant).ok()?,
+        epoch,
+        RunId::parse(run).ok()?,
+    ))
 }
 
 /// The partition that holds a tenant's usage of one period: a day of minutes, a month of hours, all days.
@@ -324,16 +368,16 @@ pub(crate) fn key_list(tenant: &TenantId) -> String {
 /// The partition of `list` that holds every tenant: the operator's.
 pub(crate) const TENANTS: &str = "TENANTS";
 
-/// The partition of `watch` that holds a run.
-pub(crate) fn watch(run: &RunId) -> String {
-    watch_partition(shard(run, WATCH_SHARDS))
+/// The partition of `watch` that holds a run that goes on in a Region.
+pub(crate) fn watch(run: &RunId, region: u64) -> String {
+    watch_partition(shard(run, WATCH_SHARDS), region)
 }
 
 /// What the partitions of `watch` that hold runs begin with.
 const WATCH: &str = "WATCH#";
 
-pub(crate) fn watch_partition(shard: u8) -> String {
-    format!("{WATCH}{shard}")
+pub(crate) fn watch_partition(shard: u8, region: u64) -> String {
+    marked(&format!("{WATCH}{shard}"), region)
 }
 
 /// A run's place in `watch`: by the instant at which it is looked at.
@@ -350,8 +394,13 @@ pub(crate) fn parse_watch_sort(text: &str) -> Option<(TenantId, RunId, At)> {
     Some((tenant, run, At(at)))
 }
 
-/// The partition of `watch` that holds the tips of audit trails: all tenants', like the runs.
-pub(crate) const TRAILS: &str = "TRAILS";
+/// What the partitions of `watch` that hold the tips of audit trails begin with: all tenants', like the runs.
+const TRAILS: &str = "TRAILS";
+
+/// The partition of `watch` that holds the tips of trails that are written in a Region.
+pub(crate) fn trails(region: u64) -> String {
+    marked(TRAILS, region)
+}
 
 /// A trail's place in `watch`: by the instant at which its next checkpoint is due.
 pub(crate) fn trail_sort(due: At, tenant: &TenantId) -> String {

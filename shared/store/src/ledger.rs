@@ -6,6 +6,7 @@
 //! those of [`domain::budget::Ledger`], which the tests hold this against.
 
 pub(crate) mod crowd;
+mod moving;
 mod settings;
 mod warnings;
 
@@ -20,6 +21,7 @@ use crate::key::{Key, waiting_partition};
 use crate::table::{Outcome, Range, Refusal, Sort, Write};
 use crate::{Error, Store};
 
+pub(crate) use moving::{carried, taken};
 pub(crate) use settings::settings;
 use warnings::warned;
 

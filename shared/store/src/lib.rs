@@ -26,6 +26,7 @@ mod limit;
 mod list;
 mod maintenance;
 mod meter;
+mod moving;
 mod request;
 mod requests;
 mod run;
@@ -47,6 +48,8 @@ use std::time::Duration;
 use access::{Access, Accesses};
 use aws_types::SdkConfig;
 use domain::id::TenantId;
+use domain::region::Regions;
+use home::Epoch;
 use ledger::crowd::Crowds;
 
 pub use access::TenantRole;
@@ -65,6 +68,7 @@ pub use key::{Key, WATCH_SHARDS};
 pub use ledger::{Charge, Written};
 pub use list::{Page, RunFilter};
 pub use meter::Consumed;
+pub use moving::Taken;
 pub use requests::{MOST_TALLIED, Tallied, Tally};
 pub use run::{Creation, Loaded};
 pub use stream_token::StreamToken;
@@ -94,10 +98,12 @@ pub struct Config {
     pub capacity: bool,
     /// The role that tenants' work is done in; none when all of it is done as the process itself.
     pub tenant_role: Option<TenantRole>,
+    /// The Regions that share the table.
+    pub regions: Regions,
 }
 
 impl Config {
-    /// The usual settings: 4 shards, 8 MiB of definitions, units counted.
+    /// The usual settings: 4 shards, 8 MiB of definitions, units counted, one Region.
     pub fn new(
         table: impl Into<String>,
         bucket: impl Into<String>,
@@ -111,6 +117,7 @@ impl Config {
             cache_bytes: 8 * 1024 * 1024,
             capacity: true,
             tenant_role: None,
+            regions: Regions::default(),
         }
     }
 }
@@ -142,6 +149,8 @@ pub struct Store {
     bound_to: Option<TenantId>,
     /// The table that tenants' items stand in, where that need not be asked.
     settled_in: Option<Arc<String>>,
+    /// Which epoch's items are meant.
+    epoch: Epoch,
     meter: Arc<meter::Meter>,
     /// Who makes the changes that the audit trail tells of.
     actor: Option<audit::Actor>,
@@ -191,6 +200,7 @@ impl Store {
             accesses: accesses.map(Arc::new),
             bound_to: None,
             settled_in: None,
+            epoch: Epoch::Newest,
             meter: Arc::default(),
             actor: None,
         }

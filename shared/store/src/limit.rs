@@ -71,6 +71,8 @@ impl Store {
         want: u64,
     ) -> Result<Leased, Error> {
         let key = Key::limit(tenant, limit, subject).ok_or(Error::BadLimit)?;
+        // Whoever answers counts for itself, at home or not.
+        let here = self.in_own_region(tenant);
         let mut window = index;
         let mut tokens = want.max(1).min(limit.requests);
         if tokens == 0 {
@@ -81,7 +83,7 @@ impl Store {
             });
         }
         for attempt in 0..ATTEMPTS {
-            let standing = match self.take_tokens(&key, window, tokens).await? {
+            let standing = match here.take_tokens(&key, window, tokens).await? {
                 Updated::Done(item) => {
                     let left = item.number("tokens_left")?;
                     return Ok(Leased {
@@ -91,7 +93,7 @@ impl Store {
                     });
                 }
                 Updated::Refused(Some(standing)) if standing.window >= window => standing,
-                Updated::Refused(_) => match self.open_window(&key, limit, window, tokens).await? {
+                Updated::Refused(_) => match here.open_window(&key, limit, window, tokens).await? {
                     Updated::Done(_) => {
                         let left = limit.requests.saturating_sub(tokens);
                         return Ok(Leased {
@@ -156,10 +158,10 @@ impl Store {
     }
 
     async fn counter(&self, key: &Key) -> Result<UpdateItemFluentBuilder, Error> {
-        let table = self.table_of(key.pk()).await?;
-        let request = self.access.table.update_item().table_name(&*table);
+        let place = self.place_to_write(key.pk()).await?;
+        let request = self.access.table.update_item().table_name(&*place.table);
         Ok(request
-            .key("pk", text(key.pk()))
+            .key("pk", text(place.pk))
             .key("sk", text(key.sk()))
             .return_values(ReturnValue::UpdatedNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)

@@ -64,6 +64,8 @@ impl RunFilter {
 
 /// One partition of a list, as far as it was read.
 struct Lane {
+    /// In the epoch that it is of.
+    store: Store,
     range: Range,
     read: VecDeque<Item>,
     next: Option<Item>,
@@ -73,6 +75,14 @@ struct Lane {
 impl Lane {
     fn is_dry(&self) -> bool {
         self.read.is_empty() && (!self.begun || self.next.is_some())
+    }
+
+    async fn refill(&mut self) -> Result<(), Error> {
+        let rows = self.store.query(&self.range, self.next.take()).await?;
+        self.read = rows.items.into();
+        self.next = rows.next;
+        self.begun = true;
+        Ok(())
     }
 
     fn place(&self) -> Option<&str> {
@@ -111,7 +121,10 @@ impl Store {
             .transpose()?;
         let limit = limit.clamp(1, MAX_PAGE);
         let wanted = usize::try_from(limit).unwrap_or(1);
-        let mut lanes = self.lanes(tenant, filter, after.as_deref(), limit);
+        let mut lanes = Vec::new();
+        for store in self.in_epochs(tenant).await? {
+            lanes.extend(store.lanes(tenant, filter, after.as_deref(), limit));
+        }
         let mut refills = lanes.len() + REFILLS;
         let mut items = Vec::new();
         let mut last = after;
@@ -125,21 +138,19 @@ impl Store {
                     break true;
                 }
                 refills -= dry.len();
-                try_join_all(dry.into_iter().map(|lane| Box::pin(self.refill(lane)))).await?;
+                try_join_all(dry.into_iter().map(|lane| Box::pin(lane.refill()))).await?;
                 continue;
             }
             let Some(place) = lanes.iter().filter_map(Lane::place).max() else {
                 break false;
             };
             let place = place.to_owned();
-            // A run that just changed its status may stand in two partitions: the later head counts.
+            // A run that just changed its status may stand in two partitions, and so may one that moved: the later head counts.
             let mut newest = None::<Head>;
             for item in lanes.iter_mut().filter_map(|lane| lane.pop(&place)) {
                 let head: Head = item.json("head")?;
-                if newest
-                    .as_ref()
-                    .is_none_or(|new| new.last_event < head.last_event)
-                {
+                let place = |head: &Head| (head.epoch, head.last_event);
+                if newest.as_ref().is_none_or(|new| place(new) < place(&head)) {
                     newest = Some(head);
                 }
             }
@@ -179,6 +190,7 @@ impl Store {
             .filter(|status| filter.status.is_none_or(|only| only == *status))
             .flat_map(|status| (0..shards).map(move |shard| (status, shard)))
             .map(|(status, shard)| Lane {
+                store: self.clone(),
                 range: Range {
                     index: Some(Index::List),
                     pk: run_list(tenant, status, shard),
@@ -192,13 +204,5 @@ impl Store {
                 begun: false,
             })
             .collect()
-    }
-
-    async fn refill(&self, lane: &mut Lane) -> Result<(), Error> {
-        let rows = self.query(&lane.range, lane.next.take()).await?;
-        lane.read = rows.items.into();
-        lane.next = rows.next;
-        lane.begun = true;
-        Ok(())
     }
 }

@@ -66,16 +66,23 @@ impl Store {
                 *sum = sum.plus(row.usage);
             }
         }
+        // Whoever answers counts for itself, at home or not.
+        let here = self.in_own_region(tenant);
+        let epoch = if self.regions().is_one() {
+            0
+        } else {
+            self.home_of(tenant.as_str()).await?.epoch
+        };
         for attempt in 0..BUSY_ATTEMPTS {
             let mut writes = vec![
                 note(tenant, tally, now),
-                Write::check(Key::tenant(tenant), PRESENT),
+                Write::check(Key::tenant(tenant, epoch), PRESENT),
             ];
             let rows = sums.iter();
             writes.extend(rows.map(|((interval, start, subject), usage)| {
                 add(tenant, *interval, *start, subject, of_usage(*usage))
             }));
-            match self.transact(writes).await? {
+            match here.transact(writes).await? {
                 Outcome::Done => return Ok(Tallied::Now),
                 Outcome::Conflict => pause(attempt).await,
                 Outcome::Refused(refusals) => {

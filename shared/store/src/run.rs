@@ -8,6 +8,8 @@ use domain::id::DriverId;
 use domain::run::{Head, State};
 use domain::time::At;
 
+pub(crate) use read::{contiguous, first_of};
+
 /// What became of a creation.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Creation {

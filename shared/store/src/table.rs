@@ -1,6 +1,7 @@
 //! The operations of the table that the store uses: metered, with typed outcomes instead of SDK errors.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
@@ -12,7 +13,7 @@ use aws_sdk_dynamodb::types::{
     ReturnValuesOnConditionCheckFailure, Select, TransactWriteItem, Update,
 };
 
-use crate::item::{Item, Read, keyed, text};
+use crate::item::{Item, Read, Set, keyed, text};
 use crate::key::Key;
 use crate::{Error, Store};
 
@@ -174,8 +175,9 @@ pub(crate) struct Rows {
 
 impl Store {
     pub(crate) async fn get(&self, key: Key, consistent: bool) -> Result<Option<Item>, Error> {
-        let table = self.table_of(key.pk()).await?;
-        self.get_in(&table, key, consistent).await
+        let place = self.place_of(key.pk()).await?;
+        let (table, pk) = (place.table, place.pk.into_owned());
+        self.get_in(&table, key.moved_to(pk), consistent).await
     }
 
     pub(crate) async fn get_in(
@@ -233,14 +235,14 @@ impl Store {
             Some(Index::List) => ("list_pk", "list_sk", Some("list")),
             Some(Index::Watch) => ("watch_pk", "watch_sk", Some("watch")),
         };
-        let table = self.table_of(&range.pk).await?;
+        let place = self.place_of(&range.pk).await?;
         let request = self
             .access
             .table
             .query()
-            .table_name(&*table)
+            .table_name(&*place.table)
             .set_index_name(index.map(str::to_owned))
-            .expression_attribute_values(":pk", text(&range.pk))
+            .expression_attribute_values(":pk", text(place.pk))
             .scan_index_forward(range.forward)
             .set_limit(range.limit.and_then(|limit| i32::try_from(limit).ok()))
             .set_consistent_read(range.consistent.then_some(true))
@@ -266,10 +268,13 @@ impl Store {
 
     /// Does one write on its own. What is no put goes as a transaction of one, at twice the price: it is rare.
     pub(crate) async fn put(&self, write: Write) -> Result<Outcome, Error> {
-        let Act::Put(item) = write.act else {
+        let Act::Put(_) = write.act else {
             return self.transact(vec![write]).await;
         };
-        let table = self.table_of_item(&item).await?;
+        let (table, write) = self.placed(write).await?;
+        let Act::Put(item) = write.act else {
+            unreachable!("it is a put");
+        };
         let mut request = self
             .access
             .table
@@ -310,10 +315,33 @@ impl Store {
         }
     }
 
+    /// The table that a write goes to, and the write with the keys of the epoch that it goes to.
+    async fn placed(&self, mut write: Write) -> Result<(Arc<String>, Write), Error> {
+        let place = self.place_to_write(write.pk()).await?;
+        let (table, is_same) = (place.table, place.pk == write.pk());
+        if !is_same {
+            let pk = place.pk.into_owned();
+            write.act = match write.act {
+                Act::Put(mut item) => {
+                    if let Some(list) = item.find_text("list_pk") {
+                        let list = self.place_of(list).await?.pk.into_owned();
+                        item.set_text("list_pk", list);
+                    }
+                    item.set_text("pk", pk);
+                    Act::Put(item)
+                }
+                Act::Update(key, expression) => Act::Update(key.moved_to(pk), expression),
+                Act::Delete(key) => Act::Delete(key.moved_to(pk)),
+                Act::Check(key) => Act::Check(key.moved_to(pk)),
+            };
+        }
+        Ok((table, write))
+    }
+
     pub(crate) async fn transact(&self, writes: Vec<Write>) -> Result<Outcome, Error> {
         let mut items = Vec::with_capacity(writes.len());
         for write in writes {
-            let table = self.table_of(write.pk()).await?;
+            let (table, write) = self.placed(write).await?;
             items.push(transact_item(write, &table));
         }
         let request = self

@@ -5,7 +5,7 @@ use domain::tenant::Tenant;
 use domain::time::At;
 
 use crate::audit::{Act, state_of};
-use crate::item::{Read, Set, keyed, number, to_json};
+use crate::item::{Item, Read, Set, keyed, number, to_json};
 use crate::key::{Key, TENANTS};
 use crate::list::{MAX_PAGE, Page};
 use crate::table::{ABSENT, Index, Range, Sort, Write};
@@ -28,6 +28,10 @@ impl Store {
             if self.closing(&new.id).await?.is_some() {
                 return Err(Error::Raced);
             }
+            // In another Region it has a record of another key.
+            if !self.regions().is_one() && self.tenant(&new.id).await?.is_some() {
+                return Err(Error::Raced);
+            }
             let named = new.isolation.check(self.stack_table());
             named.map_err(|error| Error::Unfit(error.detail))?;
             if let Some(table) = new.isolation.own_table() {
@@ -44,11 +48,10 @@ impl Store {
         old: Option<&Tenant>,
         more: Option<Write>,
     ) -> Result<(), Error> {
-        let mut item = keyed(Key::tenant(&new.id), 4);
-        item.set_text("head", to_json(new));
-        item.set_number("revision", new.revision);
-        item.set_text("list_pk", TENANTS);
-        item.set_text("list_sk", new.id.as_str());
+        if let Some(elsewhere) = self.elsewhere(new.home.epoch) {
+            return Err(elsewhere);
+        }
+        let item = record_item(new);
         let (action, record) = match old {
             None => ("tenant.created", Write::new(item, Some(ABSENT))),
             Some(old) => {
@@ -88,17 +91,35 @@ impl Store {
         }
     }
 
-    /// A tenant's record, strongly consistent.
+    /// A tenant's record, that of the latest epoch of its home, strongly consistent.
     ///
     /// # Errors
     /// Those of the table.
     pub async fn tenant(&self, id: &TenantId) -> Result<Option<Tenant>, Error> {
-        let item = self.get(Key::tenant(id), true).await?;
-        let record = item.map(|item| item.json("head")).transpose()?;
+        let record = self.record(id).await?;
         if let Some(record) = &record {
             self.learn(record);
         }
         Ok(record)
+    }
+
+    /// Reads [`Store::tenant`] and remembers nothing of it.
+    pub(crate) async fn record(&self, id: &TenantId) -> Result<Option<Tenant>, Error> {
+        let first = Key::tenant(id, 0);
+        let item = if self.regions().is_one() {
+            self.get(first, true).await?
+        } else {
+            let range = Range {
+                index: None,
+                pk: first.pk().to_owned(),
+                sort: Sort::Between(first.sk().to_owned(), format!("{}~", first.sk())),
+                forward: false,
+                limit: Some(1),
+                consistent: true,
+            };
+            self.query(&range, None).await?.items.pop()
+        };
+        item.map(|item| item.json("head")).transpose()
     }
 
     /// Every tenant by id, at most `limit` (1 to 200). Eventually consistent; for the operator alone.
@@ -112,7 +133,12 @@ impl Store {
         cursor: Option<&str>,
         now: At,
     ) -> Result<Page<Tenant>, Error> {
-        let page: Page<Tenant> = self.by_id(TENANTS, operator, limit, cursor, now).await?;
+        let page = self.by_id(TENANTS, operator, limit, cursor, now);
+        let mut page: Page<Tenant> = page.await?;
+        // One whose home has just moved may stand there twice.
+        page.items
+            .sort_by(|a, b| (&a.id, b.home.epoch).cmp(&(&b.id, a.home.epoch)));
+        page.items.dedup_by(|later, first| later.id == first.id);
         // Old or new, a record says where the tenant's items stand; so nobody reads it again to learn that.
         for record in &page.items {
             self.learn(record);
@@ -153,4 +179,14 @@ impl Store {
             next,
         })
     }
+}
+
+/// A tenant's record as an item.
+pub(crate) fn record_item(tenant: &Tenant) -> Item {
+    let mut item = keyed(Key::tenant(&tenant.id, tenant.home.epoch), 4);
+    item.set_text("head", to_json(tenant));
+    item.set_number("revision", tenant.revision);
+    item.set_text("list_pk", TENANTS);
+    item.set_text("list_sk", tenant.id.as_str());
+    item
 }

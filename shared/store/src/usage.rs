@@ -53,7 +53,7 @@ impl Ended {
     }
 }
 
-/// Reads what the table's stream tells of an item: the tenant and the head of a run, if it is one.
+/// Reads what the table's stream tells of an item: the tenant, the epoch of its home and the head of a run, if it is one.
 ///
 /// # Errors
 /// [`Error::Corrupt`] when the item is a run's head and cannot be read.
@@ -61,8 +61,8 @@ pub fn head_in_stream(
     pk: &str,
     sk: &str,
     head: Option<&str>,
-) -> Result<Option<(TenantId, Head)>, Error> {
-    let Some((tenant, _)) = key::parse_run_partition(pk).filter(|_| sk == key::HEAD) else {
+) -> Result<Option<(TenantId, u64, Head)>, Error> {
+    let Some((tenant, epoch, _)) = key::parse_run_partition(pk).filter(|_| sk == key::HEAD) else {
         return Ok(None);
     };
     let parsed = head.map(serde_json::from_str).transpose();
@@ -71,7 +71,7 @@ pub fn head_in_stream(
         what: "head",
         source: Some(error.into()),
     })?;
-    Ok(head.map(|head| (tenant, head)))
+    Ok(head.map(|head| (tenant, epoch, head)))
 }
 
 impl Store {
@@ -121,7 +121,8 @@ impl Store {
     }
 
     /// Usage of a tenant from one instant to before another, in stretches of `interval`; eventually consistent. As many
-    /// pages of 1 MB as there are.
+    /// pages of 1 MB as there are. A row of one stretch and subject may come several times, once from each Region or time
+    /// that counted some of it.
     ///
     /// # Errors
     /// Those of the table.
@@ -163,6 +164,22 @@ impl Store {
         if from >= to {
             return Ok(rows);
         }
+        for store in self.in_epochs_and_regions(tenant).await? {
+            let there = store.usage_there(tenant, interval, from, to, &read);
+            rows.extend(Box::pin(there).await?);
+        }
+        Ok(rows)
+    }
+
+    async fn usage_there<T>(
+        &self,
+        tenant: &TenantId,
+        interval: Interval,
+        from: At,
+        to: At,
+        read: &impl Fn(&Item) -> Result<T, Error>,
+    ) -> Result<Vec<T>, Error> {
+        let mut rows = Vec::new();
         let last = key::usage_period(interval, At(to.0 - 1));
         for period in key::usage_period(interval, from)..=last {
             let range = Range {

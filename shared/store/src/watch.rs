@@ -35,7 +35,22 @@ impl Store {
         before: At,
         limit: u32,
     ) -> Result<Vec<(TenantId, RunId, At)>, Error> {
-        let partition = key::watch_partition(shard % WATCH_SHARDS);
+        let region = self.regions().first_epoch();
+        self.watched_in(region, shard, before, limit).await
+    }
+
+    /// The same of the Region whose first epoch this is.
+    ///
+    /// # Errors
+    /// Those of the table.
+    pub async fn watched_in(
+        &self,
+        region: u64,
+        shard: u8,
+        before: At,
+        limit: u32,
+    ) -> Result<Vec<(TenantId, RunId, At)>, Error> {
+        let partition = key::watch_partition(shard % WATCH_SHARDS, region);
         self.due(partition, before, limit, key::parse_watch_sort)
             .await
     }
@@ -100,7 +115,7 @@ impl Store {
     /// # Errors
     /// Those of the table.
     pub async fn begin_sweep(&self, up_to: At) -> Result<bool, Error> {
-        let mut item = keyed(Key::sweep(), 1);
+        let mut item = keyed(Key::sweep(self.regions().first_epoch()), 1);
         item.set_number("up_to", up_to.0);
         let write = Write::new(item, Some("attribute_not_exists(up_to) OR up_to < :up_to"));
         match self.put(write.with(":up_to", number(up_to.0))).await? {
@@ -124,13 +139,13 @@ impl Store {
         to: At,
     ) -> Result<bool, Error> {
         let (pk, sk) = Key::head(tenant, run).into_parts();
-        let table = self.table_of(&pk).await?;
+        let place = self.place_to_write(&pk).await?;
         let request = self
             .access
             .table
             .update_item()
-            .table_name(&*table)
-            .key("pk", text(pk))
+            .table_name(&*place.table)
+            .key("pk", text(place.pk))
             .key("sk", text(sk))
             .update_expression("SET watch_sk = :to")
             .condition_expression("watch_sk = :from AND begins_with(list_pk, :status)")

@@ -4,7 +4,8 @@
 //! `SKEIN_QUEUE_TASKS`, `SKEIN_QUEUE_SWEEPS` (URLs) and `SKEIN_CURSOR_SECRET`, all needed; `SKEIN_SCHEDULER_ROLE_ARN` and
 //! `SKEIN_SCHEDULER_GROUP`, without which long delays are made of short ones; `SKEIN_TENANT_ROLE_ARN`, without which tenants'
 //! work is done as the function itself; `SKEIN_PRICES`, a file of the form of `shared/gateway/prices.toml` whose prices
-//! replace those that are built in; `SKEIN_ALLOW_LOOPBACK=true`, for development.
+//! replace those that are built in; `SKEIN_REGIONS`, the Regions that share the table as [`Regions::parse`] reads them, without
+//! which there is but one; `SKEIN_ALLOW_LOOPBACK=true`, for development.
 //! Whoever archives audit trails needs `SKEIN_AUDIT_BUCKET` and `SKEIN_AUDIT_KEY` (an id or ARN of KMS) as well.
 //! Who has API Gateway count requests reads `SKEIN_GATE` and `SKEIN_GATE_POOLED`.
 //! Traces go to the collector that OpenTelemetry's variables name. What the SDK itself reads stands in `aws`.
@@ -16,6 +17,7 @@ use std::env;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use domain::region::Regions;
 pub use ending::before_the_end;
 use engine::tools::Tools;
 use engine::{Engine, Platform};
@@ -172,8 +174,12 @@ impl Settings {
             (None, None) => None,
             _ => bail!("SKEIN_SCHEDULER_ROLE_ARN and SKEIN_SCHEDULER_GROUP go together"),
         };
+        let region = set("AWS_REGION").unwrap_or_default();
+        let mut store = store::Config::new(need("SKEIN_TABLE")?, need("SKEIN_BUCKET")?, secret);
+        let regions = set("SKEIN_REGIONS").unwrap_or_default();
+        store.regions = Regions::parse(&regions, &region).context("SKEIN_REGIONS")?;
         Ok(Self {
-            store: store::Config::new(need("SKEIN_TABLE")?, need("SKEIN_BUCKET")?, secret),
+            store,
             tenant_role_arn: set("SKEIN_TENANT_ROLE_ARN"),
             queue: queue::Config {
                 interactive_url: need("SKEIN_QUEUE_INTERACTIVE")?,
@@ -188,7 +194,7 @@ impl Settings {
                 allow_loopback: set("SKEIN_ALLOW_LOOPBACK").is_some_and(|value| value == "true"),
             },
             prices: set("SKEIN_PRICES"),
-            region: set("AWS_REGION").unwrap_or_default(),
+            region,
             memory_mb: set("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
                 .and_then(|text| text.parse().ok())
                 .unwrap_or_default(),
@@ -200,7 +206,8 @@ impl Settings {
 mod tests {
     use super::*;
 
-    const OPTIONAL: [&str; 3] = [
+    const OPTIONAL: [&str; 4] = [
+        "SKEIN_REGIONS",
         "SKEIN_SCHEDULER",
         "SKEIN_ALLOW_LOOPBACK",
         "SKEIN_TENANT_ROLE_ARN",

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use domain::budget::{Budget, Node};
 use domain::flag::Flag;
 use domain::id::TenantId;
+use domain::region::Home;
 use domain::tenant::{Isolation, Standing, Tenant};
 use domain::tier::{self, Limits, Overrides};
 use domain::time::At;
@@ -49,6 +50,8 @@ pub(crate) struct NewTenant {
     #[schema(value_type = schema::Isolation)]
     #[serde(default)]
     isolation: Isolation,
+    /// The Region that writes for it, which must be the one that is asked; that one unless given.
+    home: Option<String>,
 }
 
 /// What is to change. What is left out stays as it is.
@@ -83,6 +86,9 @@ pub(crate) struct TenantView {
     /// Where its data is.
     #[schema(value_type = schema::Isolation)]
     isolation: Isolation,
+    /// Where whatever is written for it is written; left out where there is but one Region.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    home: Option<HomeView>,
     /// `active`, `suspended` or `closing`.
     #[schema(value_type = String)]
     standing: Standing,
@@ -113,6 +119,15 @@ pub(crate) struct TenantView {
     closing: Option<ClosingView>,
 }
 
+/// Where a tenant is at home.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct HomeView {
+    /// The Region.
+    region: String,
+    /// Counts its moves, upwards: a higher one is a later home.
+    epoch: u64,
+}
+
 /// A tenant, or what is left of one.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
@@ -123,9 +138,15 @@ pub(crate) enum Found {
     Gone(Box<GoneView>),
 }
 
-impl From<Tenant> for TenantView {
-    fn from(tenant: Tenant) -> Self {
+impl TenantView {
+    fn of(api: &Api, tenant: Tenant) -> Self {
+        let region = api.engine.store.regions().of(tenant.home.epoch);
+        let home = region.map(|region| HomeView {
+            region: region.name.clone(),
+            epoch: tenant.home.epoch,
+        });
         Self {
+            home,
             limits: tenant.limits(),
             flags: Flag::ALL
                 .into_iter()
@@ -250,6 +271,7 @@ pub(crate) async fn create(
     let mut tenant = Tenant::new(asked.id, asked.name.trim(), &asked.tier, api.engine.now());
     tenant.overrides = asked.overrides;
     tenant.isolation = asked.isolation;
+    tenant.home = home(&api, asked.home.as_deref())?;
     let location = format!("/v1/admin/tenants/{}", tenant.id);
     let (status, tenant) = match api.engine.put_tenant(&tenant, None).await {
         Ok(()) => (StatusCode::CREATED, tenant),
@@ -268,7 +290,7 @@ pub(crate) async fn create(
         }
         Err(error) => return Err(error.into()),
     };
-    let view = TenantView::from(tenant);
+    let view = TenantView::of(&api, tenant);
     Ok((status, [(LOCATION, location)], Json(view)).into_response())
 }
 
@@ -298,7 +320,7 @@ pub(crate) async fn list(
     let page = store
         .tenants(&operator()?, limit, params.text("cursor"), now)
         .await?;
-    Ok(Json(List::of(page, TenantView::from)))
+    Ok(Json(List::of(page, |tenant| TenantView::of(&api, tenant))))
 }
 
 /// Read a tenant
@@ -330,7 +352,7 @@ pub(crate) async fn read(
     };
     let found = match (there, closing) {
         (Some(there), closing) => {
-            let mut view = TenantView::from(there);
+            let mut view = TenantView::of(&api, there);
             view.closing = closing.map(ClosingView::from);
             Found::Tenant(Box::new(view))
         }
@@ -401,7 +423,7 @@ pub(crate) async fn patch(
     });
     let changed = changed.await?;
     gate::settle_all_soon(&api, &changed.id).await;
-    Ok(Json(changed.into()))
+    Ok(Json(TenantView::of(&api, changed)))
 }
 
 /// Suspend a tenant
@@ -453,7 +475,7 @@ pub(crate) async fn resume(
 ) -> Result<Json<TenantView>, Problem> {
     let api = api.on_behalf_of(&who.name());
     match Box::pin(api.engine.take_closing_back(&tenant)).await? {
-        TakenBack::Done(tenant) => Ok(Json((*tenant).into())),
+        TakenBack::Done(tenant) => Ok(Json(TenantView::of(&api, *tenant))),
         TakenBack::TooLate => Err(Problem::TenantClosing),
         TakenBack::Idle => stand(&api, &tenant, Standing::Active).await,
     }
@@ -468,5 +490,20 @@ async fn stand(
         tenant.standing = standing;
         Ok(())
     });
-    Ok(Json(changed.await?.into()))
+    Ok(Json(TenantView::of(api, changed.await?)))
+}
+
+/// The home of a tenant that is onboarded here.
+fn home(api: &Api, asked: Option<&str>) -> Result<Home, Problem> {
+    let regions = api.engine.store.regions();
+    if let Some(asked) = asked
+        && regions.own().is_none_or(|own| own.name != asked)
+    {
+        let elsewhere = regions.named(asked).cloned();
+        return Err(match elsewhere {
+            Some(elsewhere) => Problem::HomeElsewhere(elsewhere),
+            None => Problem::field("/home", "is no Region of this platform"),
+        });
+    }
+    Ok(Home::since_ever(regions.first_epoch()))
 }

@@ -8,6 +8,7 @@ impl From<store::Error> for Problem {
             store::Error::BadCursor => Self::InvalidCursor,
             store::Error::ExpiredCursor => Self::ExpiredCursor,
             store::Error::Missing => Self::NotFound,
+            store::Error::Elsewhere(region) => Self::HomeElsewhere(region.clone()),
             store::Error::TooLarge { limit_bytes, .. } => {
                 Self::BodyTooLarge(usize::try_from(*limit_bytes).unwrap_or(usize::MAX))
             }

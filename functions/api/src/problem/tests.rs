@@ -41,6 +41,10 @@ fn all() -> Vec<Problem> {
         Problem::NotFound,
         Problem::MethodNotAllowed,
         Problem::Misdirected,
+        Problem::HomeElsewhere(domain::region::Region {
+            name: "eu-west-1".to_owned(),
+            url: None,
+        }),
         Problem::AgentArchived,
         Problem::BodyTooLarge(65_536),
         Problem::UnsupportedMediaType,
@@ -81,6 +85,7 @@ fn the_catalogue_never_changes_meaning() {
             (404, "not_found"),
             (405, "method_not_allowed"),
             (421, "misdirected"),
+            (421, "home_elsewhere"),
             (409, "agent_archived"),
             (413, "body_too_large"),
             (415, "unsupported_media_type"),

@@ -45,6 +45,7 @@ use crate::{
         admin::maintenance::begin,
         admin::maintenance::end,
         admin::slo::read,
+        admin::regions::fail_over,
         admin::tenants::create,
         admin::tenants::list,
         admin::tenants::read,

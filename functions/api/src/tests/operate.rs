@@ -423,6 +423,7 @@ async fn tenants_are_listed_by_what_they_used_with_what_it_cost_to_read() {
                     cost_micro_usd: cost,
                     ..Usage::of(Status::Succeeded, &Default::default())
                 },
+                service: domain::service::Service::default(),
             })
             .collect();
         let tenant = TenantId::parse(tenant).unwrap();

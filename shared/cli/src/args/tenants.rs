@@ -1,4 +1,4 @@
-//! `skein tenants`.
+//! `skein tenants` and `skein region`.
 
 use clap::{Subcommand, ValueEnum};
 
@@ -109,5 +109,21 @@ pub(crate) enum Tenants {
         /// Do not tell how it goes on
         #[arg(long)]
         detach: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Region {
+    /// Have a Region take over the tenants of another, which is not asked; what that wrote last and has not arrived is lost
+    Failover {
+        /// The Region that is given up
+        #[arg(long)]
+        from: String,
+        /// The Region that takes over; `--url` must be its API
+        #[arg(long)]
+        to: String,
+        /// Only this tenant
+        #[arg(long)]
+        tenant: Option<String>,
     },
 }

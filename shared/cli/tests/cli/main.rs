@@ -11,5 +11,6 @@ mod neighbours;
 mod operate;
 mod place;
 mod plan;
+mod regions;
 mod runs;
 mod state;

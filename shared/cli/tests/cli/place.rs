@@ -213,10 +213,21 @@ impl Dev {
         }
     }
 
-    /// Sends a signal, waits for the end, and answers with how it ended and what else it wrote to standard output.
-    pub(crate) async fn end(mut self, signal: Signal) -> (ExitStatus, String) {
+    /// Cuts its Regions off from each other.
+    pub(crate) async fn cut(&self) {
+        self.kill(Signal::USR1);
+        let is_cut = async || self.err.text().contains("are cut off").then_some(());
+        eventually(is_cut).await;
+    }
+
+    fn kill(&self, signal: Signal) {
         let own = i32::try_from(self.child.id().unwrap()).unwrap();
         rustix::process::kill_process(Pid::from_raw(own).unwrap(), signal).unwrap();
+    }
+
+    /// Sends a signal, waits for the end, and answers with how it ended and what else it wrote to standard output.
+    pub(crate) async fn end(mut self, signal: Signal) -> (ExitStatus, String) {
+        self.kill(signal);
         let rest = within(rest(&mut self.out)).await;
         (within(self.child.wait()).await.unwrap(), rest)
     }

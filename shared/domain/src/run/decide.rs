@@ -65,6 +65,13 @@ pub enum Command {
         /// What is to be reserved for it.
         grant: Amount,
     },
+    /// The home of the run's tenant has moved, and the run with it.
+    Move {
+        /// The epoch of the home from here on.
+        epoch: u64,
+        /// The Region that this belongs to.
+        region: String,
+    },
     /// A budget did not hold what the run asked for.
     Deny {
         /// Whose budget.
@@ -159,6 +166,15 @@ pub fn decide(state: &State, command: &Command, now: At) -> Result<Vec<Event>, R
         Command::Cancel { by, reason } => Ok(cancel(state, by, reason.as_ref())),
         Command::Admit { grant } => Ok(if state.is_waiting() {
             vec![Event::Admitted { grant: *grant }]
+        } else {
+            Vec::new()
+        }),
+        Command::Move { epoch, region } => Ok(if *epoch > state.epoch {
+            let region = region.clone();
+            vec![Event::Moved {
+                epoch: *epoch,
+                region,
+            }]
         } else {
             Vec::new()
         }),

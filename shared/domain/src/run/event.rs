@@ -92,6 +92,9 @@ pub struct Created {
     /// How it stands in its tenant's ledger; none for a run that no ledger knows of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admission: Option<Admission>,
+    /// The epoch of its tenant's home, which says what Region it is created in: see [`crate::region`].
+    #[serde(default, skip_serializing_if = "is_zero_64")]
+    pub epoch: u64,
 }
 
 /// How a run stands in its tenant's ledger when it is created.
@@ -318,6 +321,13 @@ pub enum Event {
         /// What is reserved for it.
         grant: Amount,
     },
+    /// The run goes on in another Region. What was written for it elsewhere beyond this point is void.
+    Moved {
+        /// The epoch of its tenant's home from here on.
+        epoch: u64,
+        /// The Region that this belongs to.
+        region: String,
+    },
     /// More was reserved for the run.
     BudgetExtended {
         /// How much more.
@@ -399,6 +409,7 @@ impl Event {
             Self::Woken { .. } => "woken",
             Self::Resumed { .. } => "resumed",
             Self::Admitted { .. } => "admitted",
+            Self::Moved { .. } => "moved",
             Self::BudgetExtended { .. } => "budget_extended",
             Self::BudgetShort { .. } => "budget_short",
             Self::SuspendRequested { .. } => "suspend_requested",
@@ -437,6 +448,7 @@ impl Event {
                     | Self::Parked { .. }
                     | Self::Woken { .. }
                     | Self::Resumed { .. }
+                    | Self::Moved { .. }
             )
     }
 }

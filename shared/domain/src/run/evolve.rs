@@ -169,6 +169,13 @@ fn record(state: &mut State, event: &Event, at: At) {
                 account.supply = Supply::Ample;
             }
         }
+        Event::Moved { epoch, .. } => {
+            state.epoch = *epoch;
+            // Whoever drives it elsewhere can write nothing that counts.
+            if let Some((_, at)) = &mut state.driver {
+                *at = At(0);
+            }
+        }
         Event::Admitted { grant } => {
             if let Some(account) = &mut state.account {
                 account.granted = account.granted.plus(*grant);
@@ -212,6 +219,7 @@ fn record(state: &mut State, event: &Event, at: At) {
 
 fn begin(state: &mut State, created: &Created, at: At) {
     state.created_at = at;
+    state.epoch = created.epoch;
     state.status = Status::Queued;
     let input = match &created.input {
         serde_json::Value::String(text) => text.clone(),

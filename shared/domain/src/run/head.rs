@@ -103,6 +103,9 @@ pub struct Head {
     /// Whether it waits for its turn, since as many of the tenant's runs are under way as may be.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub waiting: bool,
+    /// The epoch of its tenant's home that it goes on in, which says in what Region.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub epoch: u64,
     /// When it was created.
     pub created_at: At,
     /// When a driver first took it up.
@@ -127,6 +130,14 @@ pub struct Head {
     /// SHA-256 (hex) of the creating request, when it carried an idempotency key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes the field by reference"
+)]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 impl Head {
@@ -157,6 +168,7 @@ impl Head {
             project: created.project.clone(),
             key: created.key.clone(),
             waiting: state.is_waiting() && !state.status.is_terminal(),
+            epoch: state.epoch,
             created_at: state.created_at,
             started_at: state.started_at,
             ended_at: state.ended_at,

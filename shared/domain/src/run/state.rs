@@ -31,6 +31,9 @@ pub struct State {
     pub status: Status,
     /// How it began; none before the first event.
     pub created: Option<Box<Created>>,
+    /// The epoch of its tenant's home that it goes on in.
+    #[serde(default)]
+    pub epoch: u64,
     /// When it was created.
     pub created_at: At,
     /// When a driver first took it up.
@@ -256,6 +259,7 @@ impl State {
             commits: 0,
             status: Status::Queued,
             created: None,
+            epoch: 0,
             created_at: At(0),
             started_at: None,
             ended_at: None,

@@ -94,6 +94,7 @@ mod tests {
             kept_until: None,
             watch_at: None,
             last_event: 1,
+            epoch: 0,
             metadata: std::collections::BTreeMap::new(),
             fingerprint: None,
         }

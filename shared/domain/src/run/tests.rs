@@ -168,6 +168,7 @@ impl Script {
             project: None,
             key: None,
             admission,
+            epoch: 0,
         };
         self.outside(&Command::Create(Box::new(created))).unwrap();
     }

@@ -60,6 +60,9 @@ impl Driver<'_> {
     /// Renews the claim and looks whether somebody else wrote: a cancel is seen here while a call is under way.
     /// A beat that fails costs nothing but time: two may, before the claim ends, and the fence holds without any.
     async fn renew(&mut self) -> Result<Step, Error> {
+        if let Some(tenant) = self.engine.tenant(&self.state.tenant).await? {
+            self.engine.store.check_home(&tenant)?;
+        }
         if !self.state.suspend_requested && self.engine.is_suspended(&self.state).await? {
             return Ok(Step::On(self.suspend().err()));
         }

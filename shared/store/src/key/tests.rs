@@ -52,7 +52,7 @@ fn layouts_never_change() {
         of(Key::limit(&tenant, &minute, Some("4f9a")).unwrap()),
         "T#acme#L#permin#4f9a WINDOW#60"
     );
-    assert_eq!(of(Key::tenant(&tenant)), "T#acme TENANT");
+    assert_eq!(of(Key::tenant(&tenant, 0)), "T#acme TENANT");
     assert_eq!(of(Key::bridge("skein-acme")), "BRIDGES skein-acme");
     assert_eq!(
         of(Key::ledger(&tenant, &Node::Tenant)),
@@ -100,10 +100,18 @@ fn layouts_never_change() {
         of(Key::refused(&tenant, &key, "not_found", 28_333_333)),
         "T#acme#REFUSED 4f9a#not_found#28333333"
     );
-    assert_eq!(of(Key::sweep()), "SWEEP SWEEP");
+    assert_eq!(of(Key::sweep(0)), "SWEEP SWEEP");
     let partition = run_partition(&tenant, &run);
     let parsed = parse_run_partition(&partition);
-    assert_eq!(parsed, Some((tenant.clone(), run.clone())));
+    assert_eq!(parsed, Some((tenant.clone(), 0, run.clone())));
+    let later = in_epoch(&partition, 1);
+    assert_eq!(
+        later,
+        "T#acme#@000001#R#run_0123456789abcdef0123456789abcdef"
+    );
+    assert_eq!(in_epoch(&later, 9), later, "it is of an epoch already");
+    let parsed = parse_run_partition(&later);
+    assert_eq!(parsed, Some((tenant.clone(), 1, run.clone())));
     assert_eq!(parse_run_partition("T#acme#A#clerk"), None);
     assert_eq!(key_list(&tenant), "T#acme#KEYS");
     assert_eq!(run_list(&tenant, Status::Parked, 3), "T#acme#RUNS#parked#3");
@@ -112,7 +120,7 @@ fn layouts_never_change() {
         "1700000000123#run_0123456789abcdef0123456789abcdef"
     );
     assert_eq!(agent_list(&tenant), "T#acme#AGENTS");
-    assert_eq!(watch(&run), "WATCH#1");
+    assert_eq!(watch(&run, 0), "WATCH#1");
     assert_eq!(
         watch_sort(At(1_700_000_000_123), &tenant, &run),
         "1700000000123#acme#run_0123456789abcdef0123456789abcdef"
@@ -173,11 +181,11 @@ fn every_partition_of_a_tenant_is_its_own_but_what_it_is_found_by() {
         assert_eq!(owner(own), Owner::Tenant("acme"), "{own}");
     }
     for stack in [
-        Key::tenant(&acme).pk(),
+        Key::tenant(&acme, 0).pk(),
         Key::api_key(&key).pk(),
         &key_list(&acme),
         Key::closing(&acme).pk(),
-        Key::sweep().pk(),
+        Key::sweep(0).pk(),
         Key::ping().pk(),
         Key::bridge("skein-acme").pk(),
         TENANTS,
@@ -185,7 +193,7 @@ fn every_partition_of_a_tenant_is_its_own_but_what_it_is_found_by() {
     ] {
         assert_eq!(owner(stack), Owner::Stack, "{stack}");
     }
-    for shared in [TRAILS, &watch(&run)] {
+    for shared in [TRAILS, &watch(&run, 0)] {
         assert_eq!(owner(shared), Owner::Table, "{shared}");
     }
 }
@@ -204,4 +212,27 @@ fn a_place_in_the_watch_index_is_read_back() {
     let text = watch_sort(At(5), &tenant, &run);
     assert_eq!(parse_watch_sort(&text), Some((tenant, run, At(5))));
     assert_eq!(parse_watch_sort("5#acme"), None);
+}
+
+#[test]
+fn an_epoch_stands_in_the_keys_of_a_tenant_and_in_no_others() {
+    let acme = TenantId::parse("acme").unwrap();
+    for (pk, there) in [
+        ("T#acme#B#tenant", "T#acme#@000008#B#tenant"),
+        ("T#acme#RUNS#queued#0", "T#acme#@000008#RUNS#queued#0"),
+        ("T#acme#KEYS", "T#acme#KEYS"),
+        ("T#acme", "T#acme"),
+        ("K#1", "K#1"),
+        ("WATCH#1", "WATCH#1"),
+    ] {
+        assert_eq!(in_epoch(pk, 8), there);
+        assert_eq!(in_epoch(pk, 0), pk, "who never moved has the keys of ever");
+        assert_eq!(owner(&in_epoch(pk, 8)), owner(pk));
+    }
+    assert_eq!(Key::tenant(&acme, 8).sk(), "TENANT@000008");
+    assert_eq!(Key::sweep(1).sk(), "SWEEP@000001");
+    assert_eq!(watch_partition(2, 1), "WATCH#2@000001");
+    assert_eq!(trails(1), "TRAILS@000001");
+    assert_eq!(owner("WATCH#2@000001"), Owner::Table);
+    assert_eq!(owner("TRAILS@000001"), Owner::Table);
 }

@@ -7,7 +7,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use super::Loaded;
 use crate::blob::is_spilled;
 use crate::item::{Item, Read};
-use crate::key::{COMMIT, HEAD, LEASE, SNAPSHOT, commit_sort, run_partition};
+use crate::key::{COMMIT, HEAD, Key, LEASE, SNAPSHOT, commit_sort, run_partition};
 use crate::table::{Range, Sort};
 use crate::{Error, Store};
 
@@ -28,6 +28,16 @@ impl Store {
     /// # Errors
     /// [`Error::Corrupt`] when the log has a gap or cannot be read; those of the table and of the payloads.
     pub async fn load(&self, tenant: &TenantId, run: &RunId) -> Result<Option<Loaded>, Error> {
+        for store in self.in_epochs(tenant).await? {
+            let loaded = Box::pin(store.load_there(tenant, run)).await?;
+            if loaded.is_some() {
+                return Ok(loaded);
+            }
+        }
+        Ok(None)
+    }
+
+    async fn load_there(&self, tenant: &TenantId, run: &RunId) -> Result<Option<Loaded>, Error> {
         let range = Range {
             index: None,
             pk: run_partition(tenant, run),
@@ -100,6 +110,21 @@ impl Store {
         run: &RunId,
         consistent: bool,
     ) -> Result<Option<(Head, Commit)>, Error> {
+        for store in self.in_epochs(tenant).await? {
+            let read = Box::pin(store.read_there(tenant, run, consistent)).await?;
+            if read.is_some() {
+                return Ok(read);
+            }
+        }
+        Ok(None)
+    }
+
+    async fn read_there(
+        &self,
+        tenant: &TenantId,
+        run: &RunId,
+        consistent: bool,
+    ) -> Result<Option<(Head, Commit)>, Error> {
         let range = Range {
             index: None,
             pk: run_partition(tenant, run),
@@ -134,9 +159,37 @@ impl Store {
         first: u64,
         limit: u32,
     ) -> Result<Vec<Commit>, Error> {
-        let mut items = self.commits_from(tenant, run, first, limit).await?;
+        let (_, mut items) = self.found_from(tenant, run, first, limit).await?;
         contiguous(&mut items, first)?;
         self.commits_of(tenant, run, items).await
+    }
+
+    /// Commits from `first` on, and the store in the epoch that the run stands in.
+    async fn found_from(
+        &self,
+        tenant: &TenantId,
+        run: &RunId,
+        first: u64,
+        limit: u32,
+    ) -> Result<(Self, Vec<Item>), Error> {
+        let mut stores = self.in_epochs(tenant).await?;
+        let oldest = stores.pop().unwrap_or_else(|| self.clone());
+        for store in stores {
+            let items = store.commits_from(tenant, run, first, limit).await?;
+            // What stands behind a run that moved is void.
+            let is_there = !items.is_empty() || store.has_run(tenant, run).await?;
+            if is_there {
+                return Ok((store, items));
+            }
+        }
+        let items = oldest.commits_from(tenant, run, first, limit).await?;
+        Ok((oldest, items))
+    }
+
+    /// Whether the run has a head in the epoch that this store is bound to.
+    pub(crate) async fn has_run(&self, tenant: &TenantId, run: &RunId) -> Result<bool, Error> {
+        let head = self.get(Key::head(tenant, run), true).await?;
+        Ok(head.is_some())
     }
 
     /// Commits that hold events after number `after`, in order, at most `limit` and at most a page of 1 MB. The first
@@ -153,7 +206,7 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<Commit>, Error> {
         let next = after.saturating_add(1);
-        let mut items = self.commits_from(tenant, run, next, limit).await?;
+        let (store, mut items) = self.found_from(tenant, run, next, limit).await?;
         let starts = items.first().map(first_of).transpose()?;
         let mut first = next;
         if starts != Some(next) && after > 0 {
@@ -165,7 +218,7 @@ impl Store {
                 limit: Some(1),
                 consistent: false,
             };
-            if let Some(item) = self.query(&around, None).await?.items.pop() {
+            if let Some(item) = store.query(&around, None).await?.items.pop() {
                 let begins = first_of(&item)?;
                 if begins + item.number("n")? > next {
                     first = begins;
@@ -178,7 +231,7 @@ impl Store {
         self.commits_of(tenant, run, items).await
     }
 
-    async fn commits_from(
+    pub(crate) async fn commits_from(
         &self,
         tenant: &TenantId,
         run: &RunId,
@@ -196,7 +249,7 @@ impl Store {
         Ok(self.query(&range, None).await?.items)
     }
 
-    async fn commits_of(
+    pub(crate) async fn commits_of(
         &self,
         tenant: &TenantId,
         run: &RunId,
@@ -262,7 +315,7 @@ fn commit(item: &Item, events: Vec<domain::run::Event>) -> Result<Commit, Error>
     })
 }
 
-fn first_of(item: &Item) -> Result<u64, Error> {
+pub(crate) fn first_of(item: &Item) -> Result<u64, Error> {
     item.sort()
         .strip_prefix(COMMIT)
         .and_then(|digits| digits.parse().ok())
@@ -274,7 +327,7 @@ fn driver_of(item: &Item) -> Result<DriverId, Error> {
 }
 
 /// Cuts `items` where a commit is missing: an eventually consistent read may lack one that stands before another.
-fn contiguous(items: &mut Vec<Item>, first: u64) -> Result<(), Error> {
+pub(crate) fn contiguous(items: &mut Vec<Item>, first: u64) -> Result<(), Error> {
     let mut next = first;
     for index in 0..items.len() {
         if first_of(&items[index])? != next {

@@ -259,7 +259,7 @@ impl Store {
         Ok(())
     }
 
-    async fn commit_item(
+    pub(crate) async fn commit_item(
         &self,
         tenant: &TenantId,
         run: &RunId,
@@ -281,7 +281,7 @@ impl Store {
         Ok(item)
     }
 
-    fn head_item(&self, tenant: &TenantId, head: &Head) -> Item {
+    pub(crate) fn head_item(&self, tenant: &TenantId, head: &Head) -> Item {
         let mut item = keyed(Key::head(tenant, &head.run), 6);
         keep(&mut item, head.kept_until);
         let shard = key::shard(&head.run, self.inner.config.list_shards);
@@ -292,7 +292,10 @@ impl Store {
             item.set_number("ended_at", at.0);
         }
         if let Some(at) = head.watch_at {
-            item.set_text("watch_pk", key::watch(&head.run));
+            item.set_text(
+                "watch_pk",
+                key::watch(&head.run, self.regions().first_epoch()),
+            );
             item.set_text("watch_sk", key::watch_sort(at, tenant, &head.run));
         }
         item.set_text("head", to_json(head));

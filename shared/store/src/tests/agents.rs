@@ -186,7 +186,10 @@ async fn a_key_is_found_by_its_id_and_belongs_to_one_tenant() {
         ..key.clone()
     };
     store.put_key(&revoked).await.unwrap();
-    store.key_used(&id("4f9a"), NOW.plus_ms(5)).await.unwrap();
+    store
+        .key_used(&tenant("acme"), &id("4f9a"), NOW.plus_ms(5))
+        .await
+        .unwrap();
     let found = store.key(&id("4f9a")).await.unwrap().unwrap();
     assert_eq!(found.revoked_at, Some(NOW));
     assert_eq!(found.last_used_at, Some(NOW.plus_ms(5)));
@@ -200,7 +203,10 @@ async fn a_key_is_found_by_its_id_and_belongs_to_one_tenant() {
         ..key
     };
     assert!(matches!(store.put_key(&stolen).await, Err(Error::Raced)));
-    store.key_used(&id("4f9b"), NOW).await.unwrap();
+    store
+        .key_used(&tenant("acme"), &id("4f9b"), NOW)
+        .await
+        .unwrap();
     assert_eq!(
         store.key(&id("4f9b")).await.unwrap(),
         None,

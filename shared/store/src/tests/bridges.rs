@@ -66,7 +66,7 @@ fn key_of(id: &TenantId) -> ApiKey {
 async fn work(store: &Store, of: &Tenant) {
     let id = &of.id;
     store.put_key(&key_of(id)).await.unwrap();
-    store.key_used(&key_of(id).id, NOW).await.unwrap();
+    store.key_used(id, &key_of(id).id, NOW).await.unwrap();
     let agent = serde_json::from_value(json!({"model": "local.echo"})).unwrap();
     let clerk = AgentId::parse("clerk").unwrap();
     store.put_agent(id, &clerk, &agent, NOW).await.unwrap();

@@ -194,7 +194,7 @@ async fn what_changed_after_it_was_exported_stays_and_is_found_again() {
     let closing = pass(&store, closing).await;
     // An attribute more, an attribute changed, an item more.
     let key = KeyId::parse("acme").unwrap();
-    store.key_used(&key, NOW).await.unwrap();
+    store.key_used(&tenant("acme"), &key, NOW).await.unwrap();
     let run = run(1);
     assert!(
         store

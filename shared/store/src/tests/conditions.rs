@@ -121,7 +121,7 @@ async fn tenants_and_their_ledgers_are_stored_together_or_not_at_all() {
         ..other.clone()
     };
     refused(&changed, Some(&first)).await;
-    remove(&store, Key::tenant(&first.id)).await;
+    remove(&store, Key::tenant(&first.id, 0)).await;
     refused(&other, None).await;
     assert_eq!(store.tenant(&first.id).await.unwrap(), None);
 }

@@ -37,6 +37,7 @@ pub(super) fn account(id: &str, budgets: &[(Node, Vec<Budget>)]) -> Tenant {
         name: id.to_owned(),
         tier: "business".to_owned(),
         isolation: Isolation::Pool,
+        home: Default::default(),
         standing: Default::default(),
         overrides: Default::default(),
         flags: Default::default(),

@@ -15,6 +15,7 @@ mod limits;
 mod lists;
 mod maintenance;
 mod payloads;
+mod regions;
 mod requests;
 mod runs;
 mod sessions;
@@ -139,6 +140,7 @@ fn created(agent: &str, at: At) -> Event {
         project: None,
         key: None,
         admission: None,
+        epoch: 0,
     }))
 }
 

@@ -53,7 +53,7 @@ impl Observed {
         let tenant = match &old {
             Some(old) if !is_written("\"TENANT\"") => old.clone(),
             _ => {
-                let item = wire.item(&Key::tenant(id)).await.unwrap();
+                let item = wire.item(&Key::tenant(id, 0)).await.unwrap();
                 item.json("head").unwrap()
             }
         };

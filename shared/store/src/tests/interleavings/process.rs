@@ -244,6 +244,7 @@ impl Process {
                     grant,
                     waiting,
                 }),
+                epoch: 0,
             };
             let mut commands = vec![Command::Create(Box::new(created))];
             commands.extend(by.clone().map(claim));

@@ -193,6 +193,7 @@ impl Platform {
                 grant: money(grant),
                 waiting,
             }),
+            epoch: 0,
         }))
     }
 
