@@ -1,8 +1,9 @@
-//! JSON values as the SDK has them, and back.
+//! JSON values from the form that the SDK has them in. See [`verbatim`](crate::verbatim) for the other way.
 
 use aws_smithy_types::{Document, Number};
 use serde_json::Value;
 
+#[cfg(test)]
 pub(crate) fn from_value(value: &Value) -> Document {
     match value {
         Value::Null => Document::Null,
@@ -19,6 +20,7 @@ pub(crate) fn from_value(value: &Value) -> Document {
     }
 }
 
+#[cfg(test)]
 fn from_number(number: &serde_json::Number) -> Number {
     if let Some(n) = number.as_u64() {
         Number::PosInt(n)

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::answer::{Assembly, Parts};
 use crate::request::Input;
+use crate::verbatim::Verbatim;
 
 pub use crate::prices::{Error, Prices};
 
@@ -23,6 +24,7 @@ mod prices;
 mod request;
 #[cfg(test)]
 mod tests;
+mod verbatim;
 
 /// A piece of an answer that is being written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +83,8 @@ impl Gateway {
             .set_messages(Some(input.messages))
             .set_tool_config(input.tools)
             .inference_config(input.inference)
+            .customize()
+            .interceptor(Verbatim)
             .send()
             .await
             .map_err(|error| failure::of_call(&error))?;
@@ -110,6 +114,8 @@ impl Gateway {
             .set_messages(Some(input.messages))
             .set_tool_config(input.tools)
             .inference_config(input.inference)
+            .customize()
+            .interceptor(Verbatim)
             .send()
             .await
             .map_err(|error| failure::of_call(&error))?

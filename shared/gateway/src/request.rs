@@ -20,7 +20,7 @@ use aws_smithy_types::Document;
 use domain::model::{Content, Message, PromptCache, Request, Role, ToolCall};
 use serde_json::{Value, json};
 
-use crate::document;
+use crate::verbatim;
 
 /// What `Converse` and `ConverseStream` both take.
 pub(crate) struct Input {
@@ -131,9 +131,9 @@ fn block(content: &Content) -> Option<ContentBlock> {
 
 fn tool_use(call: &ToolCall) -> ToolUseBlock {
     let input = match &call.arguments {
-        object @ Value::Object(_) => document::from_value(object),
+        object @ Value::Object(_) => verbatim::document(object),
         // A model can write arguments that are no object; it is shown them again inside one.
-        other => document::from_value(&json!({ "arguments": other })),
+        other => verbatim::document(&json!({ "arguments": other })),
     };
     ToolUseBlock::builder()
         .tool_use_id(&call.id)
@@ -174,7 +174,7 @@ fn tools(request: &Request<'_>) -> Option<ToolConfiguration> {
         let offered = request.tools.iter();
         offered
             .map(|tool| {
-                let schema = document::from_value(&tool.input_schema);
+                let schema = verbatim::document(&tool.input_schema);
                 specification(tool.name.clone(), &tool.description, schema)
             })
             .collect()
@@ -197,7 +197,7 @@ fn withdrawn(messages: &[Message]) -> Vec<Tool> {
             }
         }
     }
-    let schema = || document::from_value(&json!({ "type": "object" }));
+    let schema = || verbatim::document(&json!({ "type": "object" }));
     names
         .into_iter()
         .map(|name| specification(name, "No longer available. Do not call it.", schema()))

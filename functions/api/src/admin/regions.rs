@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use axum::Json;
 use axum::extract::State;
 use domain::id::TenantId;
+use domain::region::Home;
 use engine::Moved;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,25 @@ const WITHIN: Duration = Duration::from_secs(18);
 const AT_ONCE: usize = 8;
 /// Tenants that are listed at once.
 const PAGE: u32 = 100;
+
+/// Where a tenant is at home.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct HomeView {
+    /// The Region.
+    region: String,
+    /// Counts its moves, upwards: a higher one is a later home.
+    epoch: u64,
+}
+
+impl HomeView {
+    pub(super) fn of(api: &Api, home: &Home) -> Option<Self> {
+        let region = api.engine.store.regions().of(home.epoch);
+        region.map(|region| Self {
+            region: region.name.clone(),
+            epoch: home.epoch,
+        })
+    }
+}
 
 /// Whose home is to move, and whither.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -166,4 +186,19 @@ fn check(api: &Api, from: &str, to: &str) -> Result<(), Problem> {
         return Err(Problem::field("/from", detail));
     }
     Ok(())
+}
+
+/// The home of a tenant that is onboarded here.
+pub(super) fn home(api: &Api, asked: Option<&str>) -> Result<Home, Problem> {
+    let regions = api.engine.store.regions();
+    if let Some(asked) = asked
+        && regions.own().is_none_or(|own| own.name != asked)
+    {
+        let elsewhere = regions.named(asked).cloned();
+        return Err(match elsewhere {
+            Some(elsewhere) => Problem::HomeElsewhere(elsewhere),
+            None => Problem::field("/home", "is no Region of this platform"),
+        });
+    }
+    Ok(Home::since_ever(regions.first_epoch()))
 }

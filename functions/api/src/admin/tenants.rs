@@ -8,7 +8,6 @@ use axum::response::{IntoResponse, Response};
 use domain::budget::{Budget, Node};
 use domain::flag::Flag;
 use domain::id::TenantId;
-use domain::region::Home;
 use domain::tenant::{Isolation, Standing, Tenant};
 use domain::tier::{self, Limits, Overrides};
 use domain::time::At;
@@ -19,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::closing::{ClosingView, GoneView};
+use super::regions::{HomeView, home};
 use super::{change, gate, operator};
 use crate::address::{Params, Path};
 use crate::auth::{AdminRead, AdminWrite, OPERATOR, Operator};
@@ -119,15 +119,6 @@ pub(crate) struct TenantView {
     closing: Option<ClosingView>,
 }
 
-/// Where a tenant is at home.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct HomeView {
-    /// The Region.
-    region: String,
-    /// Counts its moves, upwards: a higher one is a later home.
-    epoch: u64,
-}
-
 /// A tenant, or what is left of one.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
@@ -140,13 +131,8 @@ pub(crate) enum Found {
 
 impl TenantView {
     fn of(api: &Api, tenant: Tenant) -> Self {
-        let region = api.engine.store.regions().of(tenant.home.epoch);
-        let home = region.map(|region| HomeView {
-            region: region.name.clone(),
-            epoch: tenant.home.epoch,
-        });
         Self {
-            home,
+            home: HomeView::of(api, &tenant.home),
             limits: tenant.limits(),
             flags: Flag::ALL
                 .into_iter()
@@ -491,19 +477,4 @@ async fn stand(
         Ok(())
     });
     Ok(Json(TenantView::of(api, changed.await?)))
-}
-
-/// The home of a tenant that is onboarded here.
-fn home(api: &Api, asked: Option<&str>) -> Result<Home, Problem> {
-    let regions = api.engine.store.regions();
-    if let Some(asked) = asked
-        && regions.own().is_none_or(|own| own.name != asked)
-    {
-        let elsewhere = regions.named(asked).cloned();
-        return Err(match elsewhere {
-            Some(elsewhere) => Problem::HomeElsewhere(elsewhere),
-            None => Problem::field("/home", "is no Region of this platform"),
-        });
-    }
-    Ok(Home::since_ever(regions.first_epoch()))
 }

@@ -48,7 +48,7 @@ fn outline(input: &Input) -> Vec<String> {
     let block = |block: &ContentBlock| match block {
         ContentBlock::Text(text) => format!("{text:?}"),
         ContentBlock::ToolUse(call) => {
-            let input = document::into_value(call.input.clone());
+            let input = verbatim::value(&call.input);
             format!("{}{input}", call.name)
         }
         ContentBlock::ToolResult(result) => {
@@ -223,7 +223,7 @@ fn offered_tools_are_specified() {
     let Some(ToolInputSchema::Json(given)) = look.input_schema.clone() else {
         panic!("no schema");
     };
-    assert_eq!(document::into_value(given), schema);
+    assert_eq!(verbatim::value(&given), schema);
     assert_eq!(
         configuration.tools[1].as_tool_spec().unwrap().description,
         None

@@ -251,7 +251,7 @@ mod tests {
 
     fn table() -> Table {
         let table = Table::open(None).unwrap();
-        let definition = json!({"TableName": "t", "BillingMode": "PAY_PER_REQUEST",
+        let definition = json!({"TableName": "items", "BillingMode": "PAY_PER_REQUEST",
             "AttributeDefinitions": [{"AttributeName": "pk", "AttributeType": "S"}, {"AttributeName": "sk", "AttributeType": "S"}],
             "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}]});
         dispatch(
@@ -265,13 +265,13 @@ mod tests {
 
     fn put(table: &Table, pk: &str, n: u64) {
         let item = json!({"pk": {"S": pk}, "sk": {"S": "s"}, "n": {"N": n.to_string()}});
-        let body = json!({"TableName": "t", "Item": item}).to_string();
+        let body = json!({"TableName": "items", "Item": item}).to_string();
         dispatch(&table.database, "PutItem", body.as_bytes()).unwrap();
         table.tap.as_ref().unwrap().take("PutItem", body.as_bytes());
     }
 
     fn read(table: &Table, pk: &str) -> Option<String> {
-        let body = json!({"TableName": "t", "Key": {"pk": {"S": pk}, "sk": {"S": "s"}}});
+        let body = json!({"TableName": "items", "Key": {"pk": {"S": pk}, "sk": {"S": "s"}}});
         let answer = dispatch(&table.database, "GetItem", body.to_string().as_bytes()).unwrap();
         let answer: Value = serde_json::from_str(&answer).unwrap();
         answer["Item"]["n"]["N"].as_str().map(str::to_owned)
